@@ -1,0 +1,40 @@
+# Everything runs from .venv, which is made from the hashed lock. See README.md.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help venv demo run test lint typing smoke packaging lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/.installed: requirements/dev.txt pyproject.toml setup.py
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed; this one is %d.%d. Set PYTHON=..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+venv: $(BIN)/.installed ## make .venv with everything that is needed
+
+demo: venv ## simulator and router on 127.0.0.1:8080, with a curl line to try
+	@$(BIN)/python scripts/demo.py
+
+run: venv ## the router against the real platform
+	@$(BIN)/twistd -n --pidfile= autopilot
+
+test: venv ## all that CI runs: lint, types, tests, smoke, packaging
+	@mkdir -p logs
+	$(BIN)/tox run --result-json logs/tox.json
+
+lint typing smoke packaging: venv ## one part of it
+	$(BIN)/tox run -e $@
+
+lock: venv ## renew the hashed lock files from requirements/*.in
+	for name in runtime dev; do \
+	  $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header \
+	    --python-version 3.11 --no-emit-index-url requirements/$$name.in -o requirements/$$name.txt || exit 1; \
+	done
+
+clean: ## remove everything that was made
+	rm -rf $(VENV) .tox build dist logs *.egg-info .mypy_cache .ruff_cache .hypothesis

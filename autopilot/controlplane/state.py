@@ -1,0 +1,52 @@
+"""The published picture: the one place where the control plane writes and the request path reads."""
+
+from dataclasses import replace
+
+from zope.interface import implementer
+
+from autopilot.interfaces import IPictureSource, ISelector, Seconds
+from autopilot.policy.catalog import Catalog, Utilization
+from autopilot.policy.picture import Picture
+
+
+@implementer(IPictureSource)
+class RoutingState:
+    """Holds the picture and has every change of it ordered anew, at once.
+
+    A change whose ordering fails is not published: the last good picture stays.
+    """
+
+    def __init__(self, selector: ISelector, *, monotonic: Seconds) -> None:
+        self.picture = Picture()
+        self._selector = selector
+        self._monotonic = monotonic
+
+    def catalog_fetched(self, catalog: Catalog) -> None:
+        """Publish a catalogue. The last feed is ranked again by it, without waiting for the next."""
+        self._publish(
+            replace(
+                self.picture,
+                catalog=catalog,
+                catalog_fetched_at=self._monotonic(),
+            )
+        )
+
+    def catalog_answered_empty(self) -> None:
+        """Note that the platform listed no model; what was known stays."""
+        self.picture = replace(self.picture, catalog_answered_empty=True)
+
+    def utilization_fetched(self, utilization: Utilization) -> None:
+        """Publish a feed."""
+        self._publish(
+            replace(
+                self.picture,
+                utilization=utilization,
+                utilization_fetched_at=self._monotonic(),
+            )
+        )
+
+    def _publish(self, picture: Picture) -> None:
+        if picture.utilization is not None:
+            order = self._selector.order(picture.utilization, picture.catalog)
+            picture = replace(picture, order=order)
+        self.picture = picture

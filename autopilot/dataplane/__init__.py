@@ -1,0 +1,1 @@
+"""CARRIES: one request through its attempts, failovers and the streaming relay."""

@@ -1,0 +1,113 @@
+"""The story of one exchange, told once to the metrics and once to the log.
+
+Models appear as catalogue ids, or as `other`: a name that only the client knows is part of its body.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from twisted.logger import Logger
+
+from autopilot.interfaces import Seconds
+from autopilot.logs import say
+from autopilot.metrics import OTHER, End, Metrics, Mode
+from autopilot.policy.failover import Outcome
+
+_log = Logger(namespace="autopilot.access")
+
+CLIENT_GONE_STATUS = "client_gone"
+
+Label = Callable[[str], str | None]
+"""The catalogue id behind a model's name, or None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """One attempt as the log shows it."""
+
+    model: str
+    outcome: Outcome
+    seconds: float
+
+
+class Journal:
+    """Open from the moment the whole request is in until `close`, which must be called once."""
+
+    def __init__(self, *, request_id: str, metrics: Metrics, clock: Seconds) -> None:
+        self.mode = Mode.NONE
+        self.candidates = 0
+        self.label: Label = lambda _name: None
+        self._request_id = request_id
+        self._metrics = metrics
+        self._clock = clock
+        self._started = clock()
+        self._attempts: list[AttemptRecord] = []
+        self._selected: str | None = None
+        self._status: int | None = None
+        self._code: str | None = None
+        self._end: End | None = None
+        self._bytes = 0
+        metrics.in_progress.inc()
+
+    def attempted(self, model: str, outcome: Outcome, seconds: float) -> None:
+        """An attempt came to `outcome`."""
+        self._attempts.append(
+            AttemptRecord(model=self.label(model) or OTHER, outcome=outcome, seconds=seconds)
+        )
+        self._metrics.attempts.labels(outcome=outcome.value).inc()
+
+    def failed_over(self, outcome: Outcome) -> None:
+        """The next candidate is tried because of `outcome`."""
+        self._metrics.failovers.labels(reason=outcome.value).inc()
+
+    def began(self, model: str, status: int, *, success: bool) -> None:
+        """The client is being sent the answer of `model`."""
+        self._status = status
+        self._selected = self.label(model)
+        if success:
+            self._metrics.selected(self.mode, self._selected)
+        self._metrics.first_byte.labels(mode=self.mode.value).observe(self._clock() - self._started)
+
+    def ended(self, end: End, sent: int) -> None:
+        """That answer ended after `sent` bytes of body."""
+        self._end = end
+        self._bytes = sent
+        self._metrics.stream_ends.labels(end=end.value).inc()
+
+    def refused(self, status: int, code: str) -> None:
+        """The client was sent a refusal of our own."""
+        self._status = status
+        self._code = code
+
+    def close(self) -> None:
+        """Count and log the exchange. Without a status the client left before it could get one."""
+        duration = self._clock() - self._started
+        status = CLIENT_GONE_STATUS if self._status is None else str(self._status)
+        self._metrics.in_progress.dec()
+        self._metrics.requests.labels(mode=self.mode.value, status=status).inc()
+        self._metrics.duration.labels(mode=self.mode.value).observe(duration)
+        say(
+            _log,
+            "request",
+            request_id=self._request_id,
+            mode=self.mode.value,
+            candidates=self.candidates,
+            selected=self._selected,
+            attempts=[
+                {
+                    "model": attempt.model,
+                    "outcome": attempt.outcome.value,
+                    "ms": _milliseconds(attempt.seconds),
+                }
+                for attempt in self._attempts
+            ],
+            status=self._status,
+            code=self._code,
+            end=self._end.value if self._end is not None else None,
+            bytes=self._bytes,
+            ms=_milliseconds(duration),
+        )
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 1)

@@ -1,0 +1,241 @@
+"""treq made transparent: bytes and header fields cross it as they are, and it remembers nobody.
+
+Beneath treq stands one small `IAgent` for each concern. Left to itself treq decodes bodies, asks for
+gzip, follows redirects and keeps one cookie jar for all users; see `make_client` for what turns each
+of these off.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, cast
+
+from OpenSSL.SSL import Error as TlsError
+from service_identity import VerificationError
+from treq.client import HTTPClient
+from treq.cookies import IndexableCookieJar
+from twisted.internet import error
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.python.components import proxyForInterface
+from twisted.python.failure import Failure
+from twisted.web._newclient import RequestNotSent
+from twisted.web.client import (
+    URI,
+    Agent,
+    BrowserLikePolicyForHTTPS,
+    HostnameCachingHTTPSPolicy,
+    HTTPConnectionPool,
+    RequestTransmissionFailed,
+    ResponseNeverReceived,
+    _HTTP11ClientFactory,
+)
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
+from zope.interface import implementer
+
+ATTEMPT_DELAY = 0.05
+"""Seconds between addresses of one host. Twisted's 0.3 is also how late it notices a refusal."""
+
+IDLE_SECONDS = 30
+"""How long an idle connection is kept: below the 75 s after which common front ends close theirs."""
+
+NEVER_ANSWERED = (ResponseNeverReceived, RequestTransmissionFailed, RequestNotSent)
+"""How Twisted says that not one byte of a response came."""
+
+
+class ConnectionPool(HTTPConnectionPool):
+    """A pool that tells whether the connection it just handed out had been used before.
+
+    `Agent.request` asks for a connection before it returns, so whoever calls the agent can read
+    `handed_out_reused` right after, and can ask for a fresh connection around the call.
+    """
+
+    # Only bodiless requests would be retried by Twisted; ours is StaleRetryAgent.
+    retryAutomatically = False
+    cachedConnectionTimeout = IDLE_SECONDS
+
+    def __init__(self, reactor: Any, *, max_idle: int) -> None:
+        super().__init__(reactor)
+        self.maxPersistentPerHost = max_idle
+        self.handed_out_reused = False
+        self._only_fresh = False
+
+    class _factory(_HTTP11ClientFactory):  # noqa: N801 - Twisted's hook has this name
+        noisy = False
+
+    @contextmanager
+    def only_fresh(self) -> Iterator[None]:
+        """Within it, every connection handed out is a new one."""
+        self._only_fresh = True
+        try:
+            yield
+        finally:
+            self._only_fresh = False
+
+    def getConnection(self, key: Any, endpoint: Any) -> Deferred[Any]:
+        """See `HTTPConnectionPool`."""
+        if self._only_fresh:
+            self.handed_out_reused = False
+            return self._newConnection(key, endpoint)
+        self.handed_out_reused = True
+        return super().getConnection(key, endpoint)
+
+    def _newConnection(self, key: Any, endpoint: Any) -> Deferred[Any]:
+        # Reached from getConnection only when no idle connection was left.
+        self.handed_out_reused = False
+        return super()._newConnection(key, endpoint)
+
+
+@implementer(IStreamClientEndpoint)
+class _DeadlineEndpoint:
+    """Bounds name resolution and connection together; Twisted bounds only the latter, per address."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint, clock: Any, seconds: float) -> None:
+        self._endpoint = endpoint
+        self._clock = clock
+        self._seconds = seconds
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        def late(_result: object, seconds: float) -> Failure:
+            return Failure(error.TimeoutError(f"no connection within {seconds} s"))
+
+        connecting: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
+        return connecting.addTimeout(self._seconds, self._clock, onTimeoutCancel=late)
+
+
+@implementer(IAgentEndpointFactory)
+class EndpointFactory:
+    """TCP, with TLS verified against the system's trust store for https, within one deadline."""
+
+    def __init__(self, reactor: Any, *, connect_timeout: float) -> None:
+        self._reactor = reactor
+        self._connect_timeout = connect_timeout
+        # Without the cache each request would build a TLS context, on pooled connections too.
+        self._policy = HostnameCachingHTTPSPolicy(BrowserLikePolicyForHTTPS())
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        """See `IAgentEndpointFactory`."""
+        endpoint: Any = HostnameEndpoint(
+            self._reactor,
+            uri.host,
+            uri.port,
+            timeout=self._connect_timeout,
+            attemptDelay=ATTEMPT_DELAY,
+        )
+        if uri.scheme == b"https":
+            endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
+        return cast(
+            "IStreamClientEndpoint",
+            _DeadlineEndpoint(endpoint, self._reactor, self._connect_timeout),
+        )
+
+
+@implementer(IAgent)
+class StaleRetryAgent:
+    """Tries once more, on a new connection, when a pooled connection turns out to have been closed.
+
+    A POST may be sent again only because not one byte of a response came: the upstream closed an
+    idle connection in the moment in which it was picked. `retried` is called for each retry.
+    """
+
+    def __init__(self, agent: IAgent, pool: ConnectionPool, retried: Any) -> None:
+        self._agent = agent
+        self._pool = pool
+        self._retried = retried
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """See `IAgent`. `bodyProducer` must be able to produce twice."""
+
+        def send_again(failure: Failure) -> Deferred[IResponse] | Failure:
+            if not _found_closed(failure):
+                return failure
+            self._retried()
+            with self._pool.only_fresh():
+                return self._agent.request(method, uri, headers, bodyProducer)
+
+        response = self._agent.request(method, uri, headers, bodyProducer)
+        if self._pool.handed_out_reused:
+            response.addErrback(send_again)
+        return response
+
+
+def _found_closed(failure: Failure) -> bool:
+    """Whether a reused connection was closed before any response byte, and not by us or by TLS."""
+    return failure.check(*NEVER_ANSWERED) is not None and not any(
+        reason.check(CancelledError, TlsError, VerificationError) for reason in reasons_of(failure)
+    )
+
+
+def reasons_of(failure: Failure) -> Sequence[Failure]:
+    """The failures inside one of Twisted's wrappers; empty for any other failure."""
+    return getattr(failure.value, "reasons", ())
+
+
+class WireResponse(proxyForInterface(IResponse)):  # type: ignore[misc]
+    """A response that shows treq no `Content-Encoding`, so that nothing is decoded.
+
+    `wire_headers` are the fields as they came.
+    """
+
+    def __init__(self, original: IResponse) -> None:
+        super().__init__(original)
+        self.wire_headers: Headers = original.headers
+        self._shown: Headers = original.headers.copy()
+        self._shown.removeHeader(b"content-encoding")
+
+    @property
+    def headers(self) -> Headers:
+        """What treq may see and change."""
+        return self._shown
+
+
+@implementer(IAgent)
+class TransparentAgent:
+    """Sends `Accept-Encoding` as `accept_encoding` instead of treq's own, and hides encodings."""
+
+    def __init__(self, agent: IAgent, *, accept_encoding: bytes) -> None:
+        self._agent = agent
+        self._accept_encoding = accept_encoding
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """See `IAgent`."""
+        sent = Headers() if headers is None else headers.copy()
+        sent.setRawHeaders(b"accept-encoding", [self._accept_encoding])
+        response = self._agent.request(method, uri, sent, bodyProducer)
+        return response.addCallback(WireResponse)
+
+
+def make_client(
+    reactor: Any,
+    pool: ConnectionPool,
+    *,
+    connect_timeout: float,
+    accept_encoding: bytes,
+    retried: Any,
+) -> HTTPClient:
+    """A treq client over `pool` that changes nothing and keeps nothing.
+
+    Callers pass `allow_redirects=False, unbuffered=True` and no `timeout` with each request: treq
+    has no other place for these.
+    """
+    agent: IAgent = Agent.usingEndpointFactory(
+        reactor, EndpointFactory(reactor, connect_timeout=connect_timeout), pool
+    )
+    agent = StaleRetryAgent(agent, pool, retried)
+    agent = TransparentAgent(agent, accept_encoding=accept_encoding)
+    no_cookies = IndexableCookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
+    return HTTPClient(agent, cookiejar=no_cookies)

@@ -1,0 +1,110 @@
+"""The contracts between the rooms. Each is declared by the one who needs it, for the reason given."""
+
+from collections.abc import Callable, Sequence
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import Attribute, Interface
+
+from autopilot.policy.catalog import Catalog, Utilization
+from autopilot.policy.picture import Picture
+
+Seconds = Callable[[], float]
+"""A clock: seconds since some moment. Which clock is said where it is asked for."""
+
+
+class ISelector(Interface):
+    """A strategy that orders models, found by `twisted.plugin` and chosen by `SELECTOR`.
+
+    It is called at each refresh and never on the path of a request, so it may take its time; it must
+    be deterministic, because a client's order must not depend on which replica it meets.
+    """
+
+    name: str = Attribute("What `SELECTOR` calls it: lower-case, unique among the plug-ins found.")
+
+    def order(utilization: Utilization, catalog: Catalog) -> tuple[str, ...]:
+        """The names of the models worth asking, each once, best first."""
+
+
+class IPictureSource(Interface):
+    """Where the published picture is read: all that the request path knows of the control plane."""
+
+    picture: Picture = Attribute("The last published picture; replaced whole, never changed.")
+
+
+class IDownstream(Interface):
+    """The client's side of one exchange, as the data plane needs it: neither Klein nor a `Request`.
+
+    `begin` is the commit: before it the engine may still turn to another candidate, after it never.
+    Every method may be called when the client has already gone; it then does nothing.
+    """
+
+    def begin(status: int, fields: Sequence[tuple[bytes, bytes]], length: int | None) -> None:
+        """Send status and header fields; `length` is the body's, if it is known."""
+
+    def write(data: bytes) -> None:
+        """Send a part of the body as it is."""
+
+    def register_producer(producer: IPushProducer) -> None:
+        """Have `producer` paused while the client does not read."""
+
+    def finish() -> None:
+        """End a complete answer."""
+
+    def break_off() -> None:
+        """End an incomplete answer visibly.
+
+        All that was written is delivered, then the connection closes without the last chunk; to an
+        HTTP/1.0 client, which takes a close for a clean end, it is reset.
+        """
+
+
+class IUpstreamBody(Interface):
+    """What is done with the bytes of an upstream answer."""
+
+    def received(data: bytes) -> None:
+        """Some bytes arrived."""
+
+    def ended(*, complete: bool) -> None:
+        """The body is over; `complete` if its framing says so. Called exactly once."""
+
+
+class IUpstreamResponse(Interface):
+    """An answer whose header fields are here and whose body has not been asked for yet.
+
+    One of `deliver` and `discard` must be called, or the connection stays open until the answer is
+    garbage.
+    """
+
+    status: int = Attribute("The final status, 200 to 599.")
+    fields: Sequence[tuple[bytes, bytes]] = Attribute("The header fields as they came.")
+    length: int | None = Attribute("The body's length in bytes, where it is known.")
+
+    def deliver(body: IUpstreamBody) -> None:
+        """Start to hand the bytes to `body`."""
+
+    def pause() -> None:
+        """Stop reading from upstream. Does nothing once the body is over."""
+
+    def resume() -> None:
+        """Go on reading. Does nothing once the body is over."""
+
+    def abort() -> None:
+        """Close the connection now: nobody wants the rest. `ended` may still be called."""
+
+    def discard() -> None:
+        """Nobody wants the body: keep the connection if the rest of it is small and quick."""
+
+
+class IUpstream(Interface):
+    """The other end of an attempt, as the engine needs it."""
+
+    def post(
+        path: str, fields: Sequence[tuple[bytes, bytes]], body: bytes
+    ) -> Deferred[IUpstreamResponse]:
+        """Send a request and wait for the header fields of its answer.
+
+        Raises:
+            AttemptFailed: with the outcome, when there is no answer.
+            CancelledError: when the returned Deferred was cancelled, which closes the connection.
+        """

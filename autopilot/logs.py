@@ -1,0 +1,119 @@
+"""Log lines: one JSON object (or one line of text) an event, and never a secret in it.
+
+Our own events carry a `record` of plain values. Of a failure only the classes and places are written:
+the texts of parse errors hold whole bodies (`repr(UnicodeDecodeError)`, `JSONDecodeError.doc`), and
+those of connection errors hold addresses.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import PurePath
+from typing import TextIO, cast
+
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LogEvent,
+    Logger,
+    LogLevel,
+    LogLevelFilterPredicate,
+    PredicateResult,
+    formatEvent,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+_FRAMES_SHOWN = 5
+
+_NAMES_PEERS = frozenset({"twisted.web.http", "twisted.web.http.HTTPChannel"})
+"""Namespaces whose own lines hold client addresses ("Timing out client: ...")."""
+
+
+def say(log: Logger, event: str, *, level: str = "info", **record: object) -> None:
+    """Write one of our own events: a name from a closed set and plain values."""
+    log.emit(LogLevel.levelWithName(level), "{event}", event=event, record=record)
+
+
+def observer(*, stream: TextIO, level: str, style: str) -> ILogObserver:
+    """An observer that writes to `stream`. `style` is `json` or `text`, `level` a Twisted level name."""
+    levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(level))
+    # Twisted ships the predicates without annotations for the return value that it reads.
+    predicates = [levels, _without_peers]
+    return cast(
+        "ILogObserver",
+        FilteringLogObserver(LineObserver(stream=stream, style=style), predicates),  # type: ignore[arg-type]
+    )
+
+
+@implementer(ILogObserver)
+class LineObserver:
+    """Writes each event as one line. An event that cannot be written is dropped, never raised."""
+
+    def __init__(self, *, stream: TextIO, style: str) -> None:
+        self._stream = stream
+        self._render = _as_text if style == "text" else _as_json
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write `event`."""
+        try:
+            line = self._render(_fields(event))
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except (OSError, ValueError, TypeError):
+            # The stream is closed or full, or a value has no text: a log line is not worth a request.
+            return
+
+
+def _without_peers(event: LogEvent) -> object:
+    if event.get("log_namespace") in _NAMES_PEERS and "log_failure" not in event:
+        return PredicateResult.no
+    return PredicateResult.maybe
+
+
+def _fields(event: LogEvent) -> dict[str, object]:
+    level = event.get("log_level")
+    fields: dict[str, object] = {
+        "time": datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds"),
+        "level": level.name if level is not None else "info",
+        "logger": event.get("log_namespace", "-"),
+    }
+    record = event.get("record")
+    failure = event.get("log_failure")
+    if isinstance(record, Mapping):
+        fields["event"] = event["event"]
+        fields.update(record)
+    elif isinstance(failure, Failure):
+        fields["event"] = "failure"
+        fields["error"] = _class_name(failure)
+        fields["at"] = _places(failure)
+    else:
+        fields["event"] = "message"
+        fields["message"] = formatEvent(event)
+    return fields
+
+
+def _class_name(failure: Failure) -> str:
+    kind = failure.type
+    return f"{kind.__module__}.{kind.__qualname__}" if isinstance(kind, type) else "unknown"
+
+
+def _places(failure: Failure) -> list[str]:
+    return [
+        f"{PurePath(filename).name}:{line} {function}"
+        for function, filename, line, *_ in failure.frames[-_FRAMES_SHOWN:]
+    ]
+
+
+def _as_json(fields: Mapping[str, object]) -> str:
+    return json.dumps(fields, default=str)
+
+
+def _as_text(fields: Mapping[str, object]) -> str:
+    head = " ".join(str(fields[name]) for name in ("time", "level", "logger", "event"))
+    rest = [
+        f"{name}={value if isinstance(value, str | int | float) else json.dumps(value, default=str)}"
+        for name, value in fields.items()
+        if name not in {"time", "level", "logger", "event"}
+    ]
+    return " ".join([head, *rest]).replace("\n", "\\n")

@@ -1,0 +1,209 @@
+"""What the router counts: one object, one injected registry, closed label sets.
+
+Nothing that a client sends becomes a label: modes, outcomes and ends are enumerations, a model is a
+catalogue id or `other`, and the number of model labels is bounded although ids come and go.
+"""
+
+import math
+from collections.abc import Mapping
+from enum import StrEnum
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from autopilot import __version__
+from autopilot.interfaces import IPictureSource, Seconds
+from autopilot.policy.catalog import RowFault
+from autopilot.policy.failover import Outcome
+
+MAX_MODEL_LABELS = 1_000
+"""Model labels beyond this become `other`: ids churn, and a process may live for months."""
+
+OTHER = "other"
+
+_LATENCY_BUCKETS = (
+    *(
+        0.005,
+        0.01,
+        0.025,
+        0.05,
+        0.1,
+        0.25,
+        0.5,
+        1.0,
+        2.5,
+        5.0,
+        10.0,
+        30.0,
+        60.0,
+        120.0,
+        300.0,
+        600.0,
+    ),
+)
+
+
+class Mode(StrEnum):
+    """What kind of request it was; `NONE` when that was never known."""
+
+    ALIAS = "alias"
+    LIST = "list"
+    DIRECT = "direct"
+    NONE = "none"
+
+
+class End(StrEnum):
+    """How a committed answer ended."""
+
+    COMPLETE = "complete"
+    UPSTREAM_BROKEN = "upstream_broken"
+    CLIENT_GONE = "client_gone"
+
+
+class Feed(StrEnum):
+    """The two things that the control plane fetches."""
+
+    CATALOG = "catalog"
+    UTILIZATION = "utilization"
+
+
+class Metrics:
+    """All metrics of one router, registered in `registry`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._models: set[str] = set()
+        self.in_progress = Gauge(
+            "autopilot_requests_in_progress",
+            "Chat and completion requests being handled.",
+            registry=registry,
+        )
+        self.requests = Counter(
+            "autopilot_requests_total",
+            "Finished chat and completion requests; status client_gone if the client left first.",
+            ["mode", "status"],
+            registry=registry,
+        )
+        self.attempts = Counter(
+            "autopilot_attempts_total",
+            "Upstream attempts by what they came to.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.failovers = Counter(
+            "autopilot_failovers_total",
+            "Moves to a next candidate, by the outcome that caused them.",
+            ["reason"],
+            registry=registry,
+        )
+        self._selections = Counter(
+            "autopilot_selections_total",
+            "Answers committed, by the model that gave them.",
+            ["mode", "model"],
+            registry=registry,
+        )
+        self.stream_ends = Counter(
+            "autopilot_stream_ends_total",
+            "How answers ended once the client had been sent their first byte.",
+            ["end"],
+            registry=registry,
+        )
+        self.stale_retries = Counter(
+            "autopilot_stale_connection_retries_total",
+            "Silent retries after the upstream had closed a pooled connection.",
+            registry=registry,
+        )
+        self.first_byte = Histogram(
+            "autopilot_time_to_first_byte_seconds",
+            "From the whole request received to the first byte of the answer sent.",
+            ["mode"],
+            buckets=_LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.duration = Histogram(
+            "autopilot_request_duration_seconds",
+            "From the whole request received to the end of the answer.",
+            ["mode"],
+            buckets=_LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.refreshes = Counter(
+            "autopilot_refreshes_total",
+            "Fetches of the catalogue and of the feed by result.",
+            ["feed", "result"],
+            registry=registry,
+        )
+        self.rows_dropped = Counter(
+            "autopilot_rows_dropped_total",
+            "Rows of a good fetch that were unusable.",
+            ["feed", "reason"],
+            registry=registry,
+        )
+        Gauge(
+            "autopilot_build_info", "The running version.", ["version"], registry=registry
+        ).labels(version=__version__).set(1)
+        for outcome in Outcome:
+            self.attempts.labels(outcome=outcome.value)
+        for end in End:
+            self.stream_ends.labels(end=end.value)
+
+    def watch(self, source: IPictureSource, *, monotonic: Seconds, wall: Seconds) -> None:
+        """Register the gauges that read the published picture at each scrape.
+
+        `monotonic` is the clock of the picture's moments, `wall` that of the feed's own timestamp.
+        Ages are NaN before the first fetch.
+        """
+
+        def age(moment: float | None, now: Seconds) -> float:
+            return math.nan if moment is None else now() - moment
+
+        def timestamp() -> float | None:
+            utilization = source.picture.utilization
+            return None if utilization is None else utilization.timestamp
+
+        for name, text, read in (
+            (
+                "autopilot_catalog_age_seconds",
+                "Time since the last good catalogue fetch.",
+                lambda: age(source.picture.catalog_fetched_at, monotonic),
+            ),
+            (
+                "autopilot_catalog_models",
+                "Models in the last good catalogue.",
+                lambda: len(source.picture.catalog),
+            ),
+            (
+                "autopilot_feed_age_seconds",
+                "Time since the last good utilization fetch.",
+                lambda: age(source.picture.utilization_fetched_at, monotonic),
+            ),
+            (
+                "autopilot_feed_timestamp_age_seconds",
+                "Age of the utilization feed by its own timestamp.",
+                lambda: age(timestamp(), wall),
+            ),
+            (
+                "autopilot_candidates",
+                "Models that an alias request may be sent to.",
+                lambda: len(source.picture.order),
+            ),
+        ):
+            Gauge(name, text, registry=self._registry).set_function(read)
+
+    def selected(self, mode: Mode, model: str | None) -> None:
+        """Count a committed answer of `model`, a catalogue id, or None for a name that is none."""
+        label = OTHER if model is None else model
+        if label not in self._models:
+            if len(self._models) >= MAX_MODEL_LABELS:
+                label = OTHER
+            self._models.add(label)
+        self._selections.labels(mode=mode.value, model=label).inc()
+
+    def refreshed(self, feed: Feed, result: str, dropped: Mapping[RowFault, int]) -> None:
+        """Count a fetch of `feed`; `result` is `ok` or a fault, `dropped` counts rows by reason."""
+        self.refreshes.labels(feed=feed.value, result=result).inc()
+        for reason, number in dropped.items():
+            self.rows_dropped.labels(feed=feed.value, reason=reason.value).inc(number)
+
+    def exposition(self) -> bytes:
+        """The registry in Prometheus' text format."""
+        return generate_latest(self._registry)

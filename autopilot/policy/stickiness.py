@@ -1,0 +1,88 @@
+"""Keeps each client on the model that served it last, in a table that cannot grow without bound.
+
+A client is known by a keyed hash only: the table holds neither token nor address, and the key of the
+hash dies with the process.
+"""
+
+import hmac
+from collections import OrderedDict
+from collections.abc import Sequence
+
+
+def client_key(secret: bytes, *, token: bytes | None, address: str) -> bytes:
+    """HMAC-SHA-256 of the Bearer token, else of the client's address; 32 bytes.
+
+    The two kinds are kept apart by a prefix, so that no token can be chosen to equal an address.
+    """
+    message = b"token:" + token if token else b"address:" + address.encode()
+    return hmac.digest(secret, message, "sha256")
+
+
+def prefer(sticky: str | None, candidates: Sequence[str]) -> tuple[str, ...]:
+    """The candidates with the sticky one first, if it is among them; the others keep their order."""
+    if sticky is None or sticky not in candidates:
+        return tuple(candidates)
+    return (sticky, *(name for name in candidates if name != sticky))
+
+
+class StickyTable:
+    """Client key to model, bounded in time and number.
+
+    An entry lives `ttl` seconds from its last write; the least recently used one goes first when
+    there would be more than `max_entries`. A zero in either turns the table off.
+    """
+
+    def __init__(self, *, ttl: float, max_entries: int) -> None:
+        self._ttl = ttl
+        self._max_entries = max_entries
+        self._entries: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: bytes, *, now: float) -> str | None:
+        """The model of `key`, or None if there is none or its time is over."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        model, expires_at = entry
+        if now >= expires_at:
+            del self._entries[key]
+            return None
+        self._entries.move_to_end(key)
+        return model
+
+    def put(self, key: bytes, model: str, *, now: float) -> None:
+        """Remember that `model` served `key` at `now`."""
+        if self._ttl <= 0 or self._max_entries <= 0:
+            return
+        self._entries[key] = (model, now + self._ttl)
+        self._entries.move_to_end(key)
+        while len(self._entries) > self._max_entries:
+            self._entries.popitem(last=False)
+
+    def forget(self, key: bytes, model: str) -> None:
+        """Drop `key` if it still points at `model`: another answer may have moved it meanwhile."""
+        entry = self._entries.get(key)
+        if entry is not None and entry[0] == model:
+            del self._entries[key]
+
+
+class Affinity:
+    """One client's place in the table, for the length of one request."""
+
+    def __init__(self, table: StickyTable, key: bytes) -> None:
+        self._table = table
+        self._key = key
+
+    def model(self, *, now: float) -> str | None:
+        """The model that the client is kept on."""
+        return self._table.get(self._key, now=now)
+
+    def served(self, model: str, *, now: float) -> None:
+        """`model` answered: keep the client on it."""
+        self._table.put(self._key, model, now=now)
+
+    def failed(self, model: str) -> None:
+        """`model` failed: if the client was kept on it, it no longer is."""
+        self._table.forget(self._key, model)

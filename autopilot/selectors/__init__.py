@@ -1,0 +1,1 @@
+"""ORDERS: selectors over policy, found as Twisted plug-ins."""

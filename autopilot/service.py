@@ -1,0 +1,270 @@
+"""The one place where objects meet: `Settings` become a tree of services."""
+
+import secrets
+import sys
+import time
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
+
+from autopilot.controlplane.refresher import (
+    Refresher,
+    Source,
+    catalog_publisher,
+    utilization_publisher,
+)
+from autopilot.controlplane.state import RoutingState
+from autopilot.dataplane.engine import Engine
+from autopilot.dataplane.router import Limits, Router
+from autopilot.dataplane.upstream import Upstream
+from autopilot.http_client import ConnectionPool, make_client
+from autopilot.interfaces import ISelector, Seconds
+from autopilot.logs import observer, say
+from autopilot.metrics import Feed, Metrics
+from autopilot.policy.deadlines import Deadlines
+from autopilot.policy.readiness import MaxAges
+from autopilot.policy.stickiness import StickyTable
+from autopilot.setting_values import ListenAddress
+from autopilot.settings import Settings
+from autopilot.web.app import Api
+from autopilot.web.cors import Cors
+from autopilot.web.server import AutopilotSite
+
+_log = Logger(namespace="autopilot.service")
+
+LISTEN_BACKLOG = 1024
+"""Twisted's 50 makes a burst of connections wait a second for a repeated SYN."""
+
+MAX_IDLE_UPSTREAM = 128
+"""Idle upstream connections kept. Below the number of concurrent requests, connections churn."""
+
+STOP_SECONDS = 5.0
+"""How long idle upstream connections are waited for at stop: over TLS they may never close."""
+
+
+class Listener(Service):
+    """Listens from before privileges are dropped until stopped. `port` tells where."""
+
+    def __init__(self, reactor: Any, address: ListenAddress, factory: AutopilotSite) -> None:
+        self.port: IListeningPort | None = None
+        self._reactor = reactor
+        self._address = address
+        self._factory = factory
+
+    def privilegedStartService(self) -> None:
+        """Bind: ports below 1024 need the privileges that twistd may drop afterwards."""
+        super().privilegedStartService()
+        self._listen()
+
+    def startService(self) -> None:
+        """Bind, unless that has been done."""
+        super().startService()
+        self._listen()
+
+    def stopService(self) -> Deferred[None]:
+        """Stop listening. Connections that are open stay so."""
+        super().stopService()
+        port, self.port = self.port, None
+        return (port.stopListening() if port is not None else None) or succeed(None)
+
+    def _listen(self) -> None:
+        if self.port is None:
+            self.port = self._reactor.listenTCP(
+                self._address.port,
+                self._factory,
+                backlog=LISTEN_BACKLOG,
+                interface=self._address.host,
+            )
+            say(_log, "listening", port=bound_port(self.port))
+
+
+def bound_port(port: IListeningPort) -> int:
+    """The TCP port that `port` listens on."""
+    address: Any = port.getHost()
+    return int(address.port)
+
+
+class ClientPool(Service):
+    """The pool of one treq client, empty again when stopped."""
+
+    def __init__(self, reactor: Any, *, max_idle: int) -> None:
+        self.pool = ConnectionPool(reactor, max_idle=max_idle)
+        self._reactor = reactor
+
+    def stopService(self) -> Deferred[None]:
+        """Close what is idle."""
+        super().stopService()
+        closing: Deferred[None] = self.pool.closeCachedConnections()
+        return closing.addTimeout(STOP_SECONDS, self._reactor).addErrback(lambda _late: None)
+
+
+class UpstreamService(Service):
+    """Ends at stop what an `Upstream` is still doing."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+
+    def stopService(self) -> None:
+        """Cut what is being drained."""
+        super().stopService()
+        self._upstream.close()
+
+
+class AutopilotService(MultiService):
+    """The router. Gives twistd its log observer when it is put into an application."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def setServiceParent(self, parent: Any) -> None:
+        """See `IService`."""
+        if isinstance(parent, Componentized):
+            settings = self._settings
+            lines = observer(stream=sys.stdout, level=settings.log_level, style=settings.log_format)
+            parent.setComponent(ILogObserver, lines)
+        super().setServiceParent(parent)
+
+
+def make_service(
+    settings: Settings,
+    selector: ISelector,
+    reactor: Any,
+    *,
+    monotonic: Seconds = time.monotonic,
+    wall: Seconds = time.time,
+) -> AutopilotService:
+    """The whole router as a service that has done nothing yet.
+
+    `reactor` needs TCP and time; `monotonic` dates fetches, `wall` is compared with the feed's own
+    timestamps.
+    """
+    metrics = Metrics(CollectorRegistry())
+    state = RoutingState(selector, monotonic=monotonic)
+    metrics.watch(state, monotonic=monotonic, wall=wall)
+    upstream_pool = ClientPool(reactor, max_idle=MAX_IDLE_UPSTREAM)
+    feeds_pool = ClientPool(reactor, max_idle=2)
+    upstream = Upstream(
+        make_client(
+            reactor,
+            upstream_pool.pool,
+            connect_timeout=settings.upstream_connect_timeout,
+            accept_encoding=b"identity",
+            retried=metrics.stale_retries.inc,
+        ),
+        settings.backend_base_url,
+        clock=reactor,
+    )
+    api = _api(settings, state, upstream, metrics, reactor=reactor, monotonic=monotonic)
+    service = AutopilotService(settings)
+    # Stopped in the reverse order: the listener first, the pools last.
+    children = [
+        upstream_pool,
+        feeds_pool,
+        UpstreamService(upstream),
+        *_refreshers(settings, state, feeds_pool.pool, reactor, metrics),
+        Listener(
+            reactor,
+            settings.listen_addr,
+            AutopilotSite(
+                api.app.resource(),
+                max_body_bytes=settings.max_request_bytes,
+                cors=Cors(settings.cors_allow_origins),
+                reactor=reactor,
+            ),
+        ),
+    ]
+    for child in children:
+        child.setServiceParent(service)
+    return service
+
+
+def _refreshers(
+    settings: Settings, state: RoutingState, pool: ConnectionPool, reactor: Any, metrics: Metrics
+) -> list[Refresher]:
+    client = make_client(
+        reactor,
+        pool,
+        connect_timeout=settings.control_plane_timeout,
+        accept_encoding=b"gzip",
+        retried=metrics.stale_retries.inc,
+    )
+    return [
+        Refresher(
+            Source(
+                feed=feed,
+                url=url,
+                interval=interval,
+                timeout=settings.control_plane_timeout,
+                max_bytes=settings.control_plane_max_bytes,
+            ),
+            publish,
+            client=client,
+            clock=reactor,
+            metrics=metrics,
+        )
+        for feed, url, interval, publish in (
+            (
+                Feed.CATALOG,
+                settings.models_url,
+                settings.models_refresh,
+                catalog_publisher(state),
+            ),
+            (
+                Feed.UTILIZATION,
+                settings.utilization_url,
+                settings.utilization_refresh,
+                utilization_publisher(state),
+            ),
+        )
+    ]
+
+
+def _api(
+    settings: Settings,
+    state: RoutingState,
+    upstream: Upstream,
+    metrics: Metrics,
+    *,
+    reactor: Any,
+    monotonic: Seconds,
+) -> Api:
+    engine = Engine(
+        upstream,
+        clock=reactor,
+        deadlines=Deadlines(
+            headers=settings.upstream_header_timeout,
+            completion=settings.upstream_completion_timeout,
+            first_body_byte=settings.upstream_first_body_byte_timeout,
+        ),
+    )
+    router = Router(
+        engine,
+        state,
+        StickyTable(ttl=settings.sticky_ttl, max_entries=settings.sticky_max_entries),
+        secret=secrets.token_bytes(32),
+        limits=Limits(
+            aliases=settings.model_aliases,
+            max_list_items=settings.max_model_list_items,
+            max_attempts=settings.max_attempts,
+        ),
+        clock=reactor,
+    )
+    return Api(
+        router,
+        state,
+        metrics=metrics,
+        clock=reactor,
+        monotonic=monotonic,
+        max_ages=MaxAges(
+            catalog=settings.readyz_max_allowlist_age,
+            utilization=settings.readyz_max_snapshot_age,
+        ),
+        aliases=settings.model_aliases,
+        trusted_proxies=settings.trusted_proxy_cidrs if settings.trust_proxy_headers else (),
+    )

@@ -1,0 +1,120 @@
+"""How the text of one setting becomes a value; every function raises ValueError for what it refuses."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from urllib.parse import SplitResult, urlsplit
+
+Network = IPv4Network | IPv6Network
+
+MAX_PORT = 65_535
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenAddress:
+    """Where the router listens. `host` is an IP address, without brackets."""
+
+    host: str
+    port: int
+
+
+def integer(text: str, *, low: int, high: int) -> int:
+    """A whole number in decimal digits."""
+    if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
+        raise ValueError
+    return int(text)
+
+
+def milliseconds(text: str, *, low: int, high: int) -> float:
+    """Whole milliseconds, as seconds."""
+    return integer(text, low=low, high=high) / 1000
+
+
+def seconds(text: str, *, low: int, high: int) -> float:
+    """Whole seconds."""
+    return float(integer(text, low=low, high=high))
+
+
+def boolean(text: str) -> bool:
+    """A word for yes or no."""
+    if text.lower() not in _BOOLEANS:
+        raise ValueError
+    return _BOOLEANS[text.lower()]
+
+
+def choice(text: str, *, among: tuple[str, ...]) -> str:
+    """One of `among`, in any case."""
+    if text.lower() not in among:
+        raise ValueError
+    return text.lower()
+
+
+def items(text: str) -> tuple[str, ...]:
+    """What stands between commas, each once, blanks trimmed."""
+    return tuple(dict.fromkeys(item for part in text.split(",") if (item := part.strip())))
+
+
+def names(text: str) -> tuple[str, ...]:
+    """At least one item."""
+    names = items(text)
+    if not names:
+        raise ValueError
+    return names
+
+
+def origins(text: str) -> tuple[str, ...]:
+    """Web origins (RFC 6454): scheme, host and port; or `*`."""
+    for origin in (origins := items(text)):
+        if origin != "*":
+            parts = http_url(origin)
+            if parts.path or parts.query:
+                raise ValueError
+    return origins
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """IP networks; host bits are ignored."""
+    return tuple(ip_network(item, strict=False) for item in items(text))
+
+
+def http_url(text: str) -> SplitResult:
+    """The parts of an absolute URL that can be fetched as it is."""
+    parts = urlsplit(text)
+    if (
+        parts.scheme not in {"http", "https"}
+        or not parts.hostname
+        or parts.username is not None
+        or parts.fragment
+        or parts.port == 0  # reading .port raises ValueError beyond 65535
+        or not text.isascii()
+        or not text.isprintable()
+        or " " in text
+    ):
+        raise ValueError
+    return parts
+
+
+def url(text: str) -> str:
+    """An absolute URL."""
+    http_url(text)
+    return text
+
+
+def base_url(text: str) -> str:
+    """An absolute URL that a path may be appended to."""
+    if http_url(text).query:
+        raise ValueError
+    return text.rstrip("/")
+
+
+def listen_address(text: str) -> ListenAddress:
+    """`IPv4:port` or `[IPv6]:port`."""
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or (":" in host and not bracketed):
+        raise ValueError
+    host = host[1:-1] if bracketed else host
+    network = ip_network(host)
+    if bracketed is not (network.version == 6):  # noqa: PLR2004
+        raise ValueError
+    return ListenAddress(host=host, port=integer(port, low=0, high=MAX_PORT))

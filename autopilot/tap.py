@@ -1,0 +1,45 @@
+"""`twistd autopilot`: reads the settings and builds the service. Starts nothing."""
+
+import os
+
+from twisted.application.service import IService
+from twisted.python import usage
+
+from autopilot import __version__
+from autopilot.settings import SettingsError, help_text, load
+
+
+class Options(usage.Options):
+    """Everything is set in the environment, so that a container and a shell are set alike."""
+
+    synopsis = "[no options: settings are read from the environment]"
+
+    def getUsage(self, width: int | None = None) -> str:
+        """The usage with every setting, unwrapped."""
+        return f"{super().getUsage(width)}\n{help_text()}\n"
+
+    def opt_version(self) -> None:
+        """Show the version and exit."""
+        print(f"chutes-autopilot {__version__}")  # noqa: T201 - this is the answer
+        raise SystemExit(0)
+
+
+def makeService(_options: Options) -> IService:
+    """The router's service.
+
+    Raises:
+        SystemExit: a setting cannot be accepted; the text lists every fault. (twistd shows a
+            traceback for a UsageError from here, and exits with 0 for one from the options.)
+    """
+    from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
+
+    from autopilot.selectors.finding import UnknownSelectorError, find_selector  # noqa: PLC0415
+    from autopilot.service import make_service  # noqa: PLC0415 - imports klein, hence the reactor
+
+    try:
+        settings = load(os.environ)
+        selector = find_selector(settings.selector)
+    except (SettingsError, UnknownSelectorError) as error:
+        raise SystemExit(f"autopilot: {error}") from None
+    service: IService = make_service(settings, selector, reactor)
+    return service

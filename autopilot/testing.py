@@ -1,0 +1,217 @@
+"""Fakes that implement the house's interfaces: an upstream and a downstream without any HTTP.
+
+They record what is done to them, and refuse what the real ones would not survive: a second `begin`, a
+byte before it, an end after the end.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from autopilot.interfaces import (
+    IDownstream,
+    IPictureSource,
+    ISelector,
+    IUpstream,
+    IUpstreamBody,
+    IUpstreamResponse,
+)
+from autopilot.policy.catalog import Catalog, Model, Utilization
+from autopilot.policy.picture import Picture
+
+Fields = Sequence[tuple[bytes, bytes]]
+
+JSON_FIELDS: Fields = ((b"Content-Type", b"application/json"),)
+STREAM_FIELDS: Fields = ((b"Content-Type", b"text/event-stream"),)
+
+
+class MisuseError(Exception):
+    """The code under test did what the real object would not survive."""
+
+
+@implementer(IUpstreamResponse)
+class FakeResponse:
+    """An answer that the test sends piece by piece with `send` and `end`."""
+
+    def __init__(
+        self, status: int = 200, fields: Fields = STREAM_FIELDS, length: int | None = None
+    ) -> None:
+        self.status = status
+        self.fields = fields
+        self.length = length
+        self.body: IUpstreamBody | None = None
+        self.paused = False
+        self.pauses = 0
+        self.aborted = False
+        self.discarded = False
+        self._early: list[bytes] = []
+        self._early_end: bool | None = None
+
+    def send(self, *parts: bytes) -> "FakeResponse":
+        """Have `parts` arrive, now or as soon as they are asked for."""
+        for part in parts:
+            if self.body is None:
+                self._early.append(part)
+            else:
+                self.body.received(part)
+        return self
+
+    def end(self, *, complete: bool = True) -> "FakeResponse":
+        """End the body, now or as soon as it is asked for."""
+        if self.body is None:
+            self._early_end = complete
+        else:
+            self.body.ended(complete=complete)
+        return self
+
+    def deliver(self, body: IUpstreamBody) -> None:
+        """See `IUpstreamResponse`."""
+        if self.body is not None or self.discarded:
+            raise MisuseError("a body can be delivered once")
+        self.body = body
+        for part in self._early:
+            body.received(part)
+        if self._early_end is not None:
+            body.ended(complete=self._early_end)
+
+    def pause(self) -> None:
+        """See `IUpstreamResponse`."""
+        self.paused = True
+        self.pauses += 1
+
+    def resume(self) -> None:
+        """See `IUpstreamResponse`."""
+        self.paused = False
+
+    def abort(self) -> None:
+        """See `IUpstreamResponse`."""
+        self.aborted = True
+
+    def discard(self) -> None:
+        """See `IUpstreamResponse`."""
+        self.discarded = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posted:
+    """One call of `FakeUpstream.post`, and the Deferred with which the test answers it."""
+
+    path: str
+    fields: Fields
+    body: bytes
+    answer: "Deferred[FakeResponse]" = field(default_factory=Deferred)
+
+
+@implementer(IUpstream)
+class FakeUpstream:
+    """An upstream that answers with `scripted` results in their order, or waits for the test.
+
+    A result is a response, or an exception to fail with; None leaves the call open.
+    """
+
+    def __init__(self, *scripted: FakeResponse | Exception | None) -> None:
+        self.posted: list[Posted] = []
+        self.cancelled = 0
+        self._scripted = list(scripted)
+
+    def post(self, path: str, fields: Fields, body: bytes) -> "Deferred[FakeResponse]":
+        """See `IUpstream`."""
+        posted = Posted(path=path, fields=fields, body=body, answer=Deferred(self._cancel))
+        self.posted.append(posted)
+        result = self._scripted.pop(0) if self._scripted else None
+        if isinstance(result, Exception):
+            posted.answer.errback(result)
+        elif result is not None:
+            posted.answer.callback(result)
+        return posted.answer
+
+    def _cancel(self, _answer: "Deferred[FakeResponse]") -> None:
+        self.cancelled += 1
+
+
+@implementer(IDownstream)
+class FakeDownstream:
+    """A client that keeps everything it is sent. `end` is None, `finished` or `broken`."""
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self.fields: Fields = ()
+        self.length: int | None = None
+        self.parts: list[bytes] = []
+        self.end: str | None = None
+        self.producer: IPushProducer | None = None
+
+    @property
+    def received(self) -> bytes:
+        """The body so far."""
+        return b"".join(self.parts)
+
+    def header(self, name: bytes) -> list[bytes]:
+        """The values of a header field; `name` in lower case."""
+        return [value for key, value in self.fields if key.lower() == name]
+
+    def begin(self, status: int, fields: Fields, length: int | None) -> None:
+        """See `IDownstream`."""
+        if self.status is not None:
+            raise MisuseError("begin was called twice")
+        self.status, self.fields, self.length = status, fields, length
+
+    def write(self, data: bytes) -> None:
+        """See `IDownstream`."""
+        if self.status is None or self.end is not None:
+            raise MisuseError("a byte outside of begin and end")
+        self.parts.append(data)
+
+    def register_producer(self, producer: IPushProducer) -> None:
+        """See `IDownstream`."""
+        self.producer = producer
+
+    def finish(self) -> None:
+        """See `IDownstream`."""
+        self._end("finished")
+
+    def break_off(self) -> None:
+        """See `IDownstream`."""
+        self._end("broken")
+
+    def _end(self, end: str) -> None:
+        if self.status is None or self.end is not None:
+            raise MisuseError("an end outside of begin and end")
+        self.end = end
+
+
+@implementer(IPictureSource)
+class FixedPicture:
+    """A picture source that the test sets."""
+
+    def __init__(self, picture: Picture) -> None:
+        self.picture = picture
+
+
+@implementer(ISelector)
+class AlphabeticSelector:
+    """Orders the public names of the feed by name, to be told from every real selector."""
+
+    name = "alphabetic"
+
+    def order(self, utilization: Utilization, catalog: Catalog) -> tuple[str, ...]:  # noqa: ARG002
+        """See `ISelector`."""
+        return tuple(sorted({chute.name for chute in utilization.chutes}))
+
+
+def picture_of(*names: str, fetched_at: float = 0.0) -> Picture:
+    """A fresh picture in which `names` are the catalogue and the order. Chute ids are `chute-NAME`."""
+    models = tuple(
+        Model(id=name, chute_id=f"chute-{name}", document=b'{"id":"%s"}' % name.encode())
+        for name in names
+    )
+    return Picture(
+        catalog=Catalog(models),
+        catalog_fetched_at=fetched_at,
+        utilization=Utilization(chutes=()),
+        utilization_fetched_at=fetched_at,
+        order=names,
+    )

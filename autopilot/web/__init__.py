@@ -1,0 +1,1 @@
+"""SERVES: what an HTTP client sees."""

@@ -1,0 +1,176 @@
+"""The routes: what is served where, and how every refusal is said in OpenAI's error shape."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from klein import Klein
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from autopilot.dataplane.journal import Journal
+from autopilot.dataplane.router import Incoming, Router
+from autopilot.interfaces import IPictureSource, Seconds
+from autopilot.metrics import Metrics
+from autopilot.policy.clientaddress import Network, client_address
+from autopilot.policy.errors import Code, ErrorBody, Refusal
+from autopilot.policy.readiness import MEANING, MaxAges, readiness
+from autopilot.web.downstream import RequestDownstream
+from autopilot.web.models import ModelList
+from autopilot.web.server import AutopilotRequest
+
+_log = Logger(namespace="autopilot.web")
+
+_OK = 200
+_NOT_READY_STATUS = 503
+_TEXT = b"text/plain; charset=utf-8"
+_EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+class Api:
+    """Everything an HTTP client can reach. `trusted_proxies` may name the client's address."""
+
+    app = Klein()
+    # werkzeug would redirect a doubled slash to a URL made of the client's own Host.
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = False
+
+    def __init__(
+        self,
+        router: Router,
+        source: IPictureSource,
+        *,
+        metrics: Metrics,
+        clock: IReactorTime,
+        monotonic: Seconds,
+        max_ages: MaxAges,
+        aliases: Sequence[str],
+        trusted_proxies: Sequence[Network],
+    ) -> None:
+        self._router = router
+        self._source = source
+        self._metrics = metrics
+        self._clock = clock
+        self._monotonic = monotonic
+        self._max_ages = max_ages
+        self._models = ModelList(aliases)
+        self._trusted_proxies = trusted_proxies
+
+    @app.route("/v1/chat/completions", methods=["POST"])
+    def chat_completions(self, request: AutopilotRequest) -> Deferred[None]:
+        """Route a chat completion."""
+        return Deferred.fromCoroutine(self._route(request, "/v1/chat/completions"))
+
+    @app.route("/v1/completions", methods=["POST"])
+    def completions(self, request: AutopilotRequest) -> Deferred[None]:
+        """Route a plain completion."""
+        return Deferred.fromCoroutine(self._route(request, "/v1/completions"))
+
+    @app.route("/v1/models", methods=["GET", "HEAD"])
+    def list_models(self, request: AutopilotRequest) -> None:
+        """The last good catalogue, the aliases first."""
+        request.answer(_OK, self._models.list(self._source.picture))
+
+    @app.route("/v1/models/<path:model_id>", methods=["GET", "HEAD"])
+    def one_model(self, request: AutopilotRequest, model_id: str) -> None:
+        """One entry of it; ids hold slashes."""
+        request.answer(_OK, self._models.one(self._source.picture, model_id))
+
+    @app.route("/healthz", methods=["GET", "HEAD"])
+    def healthz(self, request: AutopilotRequest) -> None:
+        """Whether the process lives: it does, or this would not run."""
+        request.answer(_OK, b"ok", content_type=_TEXT)
+
+    @app.route("/readyz", methods=["GET", "HEAD"])
+    def readyz(self, request: AutopilotRequest) -> None:
+        """Whether traffic should be sent here."""
+        reason = readiness(self._source.picture, now=self._monotonic(), max_ages=self._max_ages)
+        if reason is None:
+            request.answer(_OK, b"ready", content_type=_TEXT)
+        else:
+            error = ErrorBody(status=_NOT_READY_STATUS, code=reason.value, message=MEANING[reason])
+            request.answer(error.status, error.render())
+
+    @app.route("/metrics", methods=["GET", "HEAD"])
+    def metrics(self, request: AutopilotRequest) -> None:
+        """Everything counted, for Prometheus."""
+        request.answer(_OK, self._metrics.exposition(), content_type=_EXPOSITION)
+
+    @app.handle_errors(Exception)
+    def failed(self, request: IRequest, failure: Failure) -> None:
+        """Say in OpenAI's error shape what went wrong outside an exchange."""
+        answering = cast("AutopilotRequest", request)
+        error = failure.value
+        if isinstance(error, Refusal):
+            body = error.body
+        elif isinstance(error, MethodNotAllowed):
+            allowed = ", ".join(sorted(error.valid_methods or ()))
+            answering.setHeader(b"allow", allowed.encode("ascii"))
+            body = Refusal(Code.METHOD_NOT_ALLOWED, f"This route accepts {allowed} only.").body
+        elif isinstance(error, HTTPException) and error.code is not None and error.code < 500:  # noqa: PLR2004
+            body = Refusal(Code.NOT_FOUND, "There is nothing at this path.").body
+        else:
+            _log.failure("unexpected error", failure)
+            body = _internal_error()
+        answering.answer(body.status, body.render())
+
+    async def _route(self, request: AutopilotRequest, path: str) -> None:
+        journal = Journal(
+            request_id=request.request_id.decode("ascii"),
+            metrics=self._metrics,
+            clock=self._clock.seconds,
+        )
+        downstream = RequestDownstream(request, clock=self._clock)
+        try:
+            await self._router.route(self._incoming(request, path), downstream, journal)
+        except CancelledError:
+            raise
+        except Refusal as refusal:
+            journal.refused(refusal.body.status, refusal.body.code)
+            request.answer(refusal.body.status, refusal.body.render())
+        except Exception:  # noqa: BLE001 - Klein would end a stream cleanly with an HTML page
+            _log.failure("unexpected error in an exchange")
+            if downstream.begun:
+                downstream.break_off()
+            else:
+                body = _internal_error()
+                journal.refused(body.status, body.code)
+                request.answer(body.status, body.render())
+        finally:
+            journal.close()
+        if downstream.broken:
+            # Returning would have Klein finish the request, and a cut answer would be counted as
+            # whole. The wait ends with the connection, which cancels it.
+            await Deferred()
+
+    def _incoming(self, request: AutopilotRequest, path: str) -> Incoming:
+        headers = request.requestHeaders
+        return Incoming(
+            path=path,
+            fields=[
+                (name, value) for name, values in headers.getAllRawHeaders() for value in values
+            ],
+            body=request.take_body(),
+            request_id=request.request_id,
+            address=self._address(request),
+        )
+
+    def _address(self, request: AutopilotRequest) -> str:
+        peer: Any = request.getClientAddress()
+        forwarded: Sequence[bytes] = (
+            request.requestHeaders.getRawHeaders(b"x-forwarded-for", [])
+            if self._trusted_proxies
+            else ()
+        )
+        return client_address(
+            getattr(peer, "host", ""),
+            forwarded_for=[value.decode("latin-1") for value in forwarded],
+            trusted_proxies=self._trusted_proxies,
+        )
+
+
+def _internal_error() -> ErrorBody:
+    return Refusal(Code.INTERNAL_ERROR, "The router failed to handle this request.").body

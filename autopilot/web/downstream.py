@@ -1,0 +1,97 @@
+"""The client's side of an exchange over a twisted.web request: where a byte becomes irrevocable."""
+
+from collections.abc import Sequence
+
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from zope.interface import implementer
+
+from autopilot.interfaces import IDownstream
+from autopilot.policy.headers import REQUEST_ID
+from autopilot.web.cors import PREFIX as CORS_PREFIX
+from autopilot.web.reset import ResetWhenFlushed
+from autopilot.web.server import AutopilotRequest
+
+FLUSH_SECONDS = 60.0
+"""How long a client may take to read what is left of a broken answer before it is cut off."""
+
+
+@implementer(IDownstream)
+class RequestDownstream:
+    """Answers `request`. `begun` and `broken` tell the handler what it may still do."""
+
+    def __init__(self, request: AutopilotRequest, *, clock: IReactorTime) -> None:
+        self.begun = False
+        self.broken = False
+        request.notifyFinish().addBoth(self._finished)
+        self._request = request
+        self._clock = clock
+        self._open = True
+        self._producing = False
+        self._cut_off: IDelayedCall | None = None
+        self._reset: ResetWhenFlushed | None = None
+
+    def begin(self, status: int, fields: Sequence[tuple[bytes, bytes]], length: int | None) -> None:
+        """See `IDownstream`."""
+        if not self._open:
+            return
+        self.begun = True
+        request = self._request
+        request.setResponseCode(status)
+        headers = request.responseHeaders
+        ours = {REQUEST_ID}
+        if request.channel.site.cors.enabled:
+            fields = [pair for pair in fields if not pair[0].lower().startswith(CORS_PREFIX)]
+            ours.add(b"vary")
+        for name in {name.lower() for name, _value in fields} - ours:
+            headers.removeHeader(name)
+        for name, value in fields:
+            headers.addRawHeader(name, value)
+        if length is not None:
+            headers.setRawHeaders(b"content-length", [b"%d" % length])
+
+    def write(self, data: bytes) -> None:
+        """See `IDownstream`."""
+        if self._open:
+            self._request.write(data)
+
+    def register_producer(self, producer: IPushProducer) -> None:
+        """See `IDownstream`."""
+        if self._open:
+            self._producing = True
+            self._request.registerProducer(producer, True)
+
+    def finish(self) -> None:
+        """See `IDownstream`."""
+        if self._open:
+            self._release()
+            self._request.finish()
+
+    def break_off(self) -> None:
+        """See `IDownstream`."""
+        if not self._open:
+            return
+        self.broken = True
+        self._release()
+        request = self._request
+        if not request.startedWriting:
+            # The status line is still to be sent: without it the client would see no answer at all.
+            request.write(b"")
+        transport = request.transport
+        if request.clientproto == b"HTTP/1.1":
+            self._cut_off = self._clock.callLater(FLUSH_SECONDS, transport.abortConnection)
+            request.loseConnection()
+        else:
+            self._reset = ResetWhenFlushed(transport, clock=self._clock, limit=FLUSH_SECONDS)
+            self._reset.start()
+
+    def _release(self) -> None:
+        if self._producing:
+            self._producing = False
+            self._request.unregisterProducer()
+
+    def _finished(self, _result: object) -> None:
+        self._open = False
+        if self._cut_off is not None and self._cut_off.active():
+            self._cut_off.cancel()
+        if self._reset is not None:
+            self._reset.cancel()

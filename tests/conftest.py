@@ -1,0 +1,48 @@
+"""Fails a test that loses an error in a Deferred or leaves a delayed call, a reader or a writer.
+
+pytest-twisted notices neither by itself.
+"""
+
+import gc
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.interfaces import IReactorCore, IReactorFDSet, IReactorTime
+from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
+from twisted.python.failure import Failure
+
+
+@pytest.fixture(autouse=True)
+def lost_errors() -> Iterator[list[Failure]]:
+    """The failures logged as critical in this test; one that expects them clears the list."""
+    seen: list[Failure] = []
+
+    def observe(event: LogEvent) -> None:
+        if event.get("log_failure") and event["log_level"] is LogLevel.critical:
+            seen.append(event["log_failure"])
+
+    observer = cast("ILogObserver", observe)
+    globalLogPublisher.addObserver(observer)
+    yield seen
+    gc.collect()
+    globalLogPublisher.removeObserver(observer)
+    assert not seen, [failure.getTraceback() for failure in seen]
+
+
+@pytest.fixture(autouse=True)
+def clean_reactor() -> Iterator[None]:
+    """Nothing that a test started on the real reactor outlives it."""
+    time, descriptors = IReactorTime(reactor), IReactorFDSet(reactor)
+    assert IReactorCore.providedBy(reactor)
+
+    def alive() -> set[object]:
+        # A call that has been cancelled or has run may still be listed for one turn.
+        calls = {call for call in time.getDelayedCalls() if call.active()}
+        return {*calls, *descriptors.getReaders(), *descriptors.getWriters()}
+
+    before = alive()
+    yield
+    left = alive() - before
+    assert not left, left
