@@ -102,7 +102,7 @@ class Posted:
     path: str
     fields: Fields
     body: bytes
-    answer: "Deferred[FakeResponse]" = field(default_factory=Deferred)
+    answer: Deferred[IUpstreamResponse] = field(default_factory=Deferred)
 
 
 @implementer(IUpstream)
@@ -117,7 +117,7 @@ class FakeUpstream:
         self.cancelled = 0
         self._scripted = list(scripted)
 
-    def post(self, path: str, fields: Fields, body: bytes) -> "Deferred[FakeResponse]":
+    def post(self, path: str, fields: Fields, body: bytes) -> Deferred[IUpstreamResponse]:
         """See `IUpstream`."""
         posted = Posted(path=path, fields=fields, body=body, answer=Deferred(self._cancel))
         self.posted.append(posted)
@@ -128,7 +128,7 @@ class FakeUpstream:
             posted.answer.callback(result)
         return posted.answer
 
-    def _cancel(self, _answer: "Deferred[FakeResponse]") -> None:
+    def _cancel(self, _answer: Deferred[IUpstreamResponse]) -> None:
         self.cancelled += 1
 
 

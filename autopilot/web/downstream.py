@@ -9,7 +9,7 @@ from autopilot.interfaces import IDownstream
 from autopilot.policy.headers import REQUEST_ID
 from autopilot.web.cors import PREFIX as CORS_PREFIX
 from autopilot.web.reset import ResetWhenFlushed
-from autopilot.web.server import AutopilotRequest
+from autopilot.web.server import AutopilotRequest, reason_phrase
 
 FLUSH_SECONDS = 60.0
 """How long a client may take to read what is left of a broken answer before it is cut off."""
@@ -36,7 +36,7 @@ class RequestDownstream:
             return
         self.begun = True
         request = self._request
-        request.setResponseCode(status)
+        request.setResponseCode(status, reason_phrase(status))
         headers = request.responseHeaders
         ours = {REQUEST_ID}
         if request.channel.site.cors.enabled:

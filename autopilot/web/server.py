@@ -5,6 +5,7 @@ line; here both are refused in OpenAI's error shape, and the connection is close
 given time to read why.
 """
 
+from http import HTTPStatus
 from io import BytesIO
 from typing import Any
 
@@ -26,6 +27,14 @@ IDLE_SECONDS = 75
 """How long a connection may be silent between requests."""
 
 SERVER_NAME = b"chutes-autopilot"
+
+
+def reason_phrase(status: int) -> bytes:
+    """The registered phrase of `status`; Twisted's own table lacks 429 and others (RFC 6585)."""
+    try:
+        return HTTPStatus(status).phrase.encode("ascii")
+    except ValueError:
+        return b"Unknown"
 
 
 class AutopilotRequest(Request):
@@ -85,7 +94,7 @@ class AutopilotRequest(Request):
         """Send a whole answer of our own, unless the client is gone."""
         if self.finished or self._disconnected:
             return
-        self.setResponseCode(status)
+        self.setResponseCode(status, reason_phrase(status))
         self.setHeader(b"content-type", content_type)
         self.setHeader(b"content-length", b"%d" % len(body))
         self.write(body)
