@@ -149,6 +149,11 @@ class FakeDownstream:
         """The body so far."""
         return b"".join(self.parts)
 
+    @property
+    def answer(self) -> tuple[int | None, bytes]:
+        """Status and body so far."""
+        return self.status, self.received
+
     def header(self, name: bytes) -> list[bytes]:
         """The values of a header field; `name` in lower case."""
         return [value for key, value in self.fields if key.lower() == name]

@@ -154,6 +154,7 @@ class UpstreamResponse:
         self._clock = clock
         self._drains = drains
         self._protocol: _BodyProtocol | None = None
+        self._paused = False
         self.status: int = wire.code
         self.fields: Sequence[tuple[bytes, bytes]] = [
             (name, value)
@@ -166,14 +167,19 @@ class UpstreamResponse:
         """See `IUpstreamResponse`."""
         self._protocol = _BodyProtocol(body)
         self._wire.deliverBody(self._protocol)
+        if self._paused:
+            # Asked for before or during that call, at the end of which Twisted resumes reading.
+            self._protocol.pause()
 
     def pause(self) -> None:
         """See `IUpstreamResponse`."""
+        self._paused = True
         if self._protocol is not None:
             self._protocol.pause()
 
     def resume(self) -> None:
         """See `IUpstreamResponse`."""
+        self._paused = False
         if self._protocol is not None:
             self._protocol.resume()
 

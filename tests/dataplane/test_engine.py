@@ -1,0 +1,462 @@
+"""The engine over fakes and a `Clock`: what is tried, what is sent, what is let go.
+
+Each test drives one exchange: `Bench.carry` starts it, the fakes' records say what it did.
+"""
+
+from collections.abc import Sequence
+
+import pytest
+from prometheus_client import CollectorRegistry
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from zope.interface.verify import verifyObject
+
+from autopilot.dataplane.engine import Engine, Exchange
+from autopilot.dataplane.journal import Journal
+from autopilot.dataplane.upstream import AttemptFailed
+from autopilot.interfaces import (
+    IDownstream,
+    IPictureSource,
+    ISelector,
+    IUpstream,
+    IUpstreamResponse,
+)
+from autopilot.metrics import Metrics, Mode
+from autopilot.policy.chatbody import parse_body
+from autopilot.policy.deadlines import Deadlines
+from autopilot.policy.errors import Refusal
+from autopilot.policy.failover import CAPACITY_DETAIL, RULES, Outcome, Verdict
+from autopilot.policy.stickiness import Affinity, StickyTable
+from autopilot.testing import (
+    JSON_FIELDS,
+    AlphabeticSelector,
+    FakeDownstream,
+    FakeResponse,
+    FakeUpstream,
+    FixedPicture,
+    MisuseError,
+    picture_of,
+)
+
+DEADLINES = Deadlines(headers=10.0, completion=600.0, first_body_byte=120.0)
+CAPACITY_BODY = b'{"detail":"%s"}' % CAPACITY_DETAIL.encode()
+KEY = b"k" * 32
+
+
+class Bench:
+    """An engine over a scripted upstream, one client, and the records of both."""
+
+    def __init__(
+        self,
+        *scripted: FakeResponse | Exception | None,
+        candidates: Sequence[str] = ("a", "b", "c"),
+        body: bytes = b'{"model":"x","stream":true}',
+        routed: bool = True,
+        sticky: str | None = None,
+    ) -> None:
+        self.clock = Clock()
+        self.upstream = FakeUpstream(*scripted)
+        self.downstream = FakeDownstream()
+        self.registry = CollectorRegistry()
+        self.table = StickyTable(ttl=60, max_entries=10)
+        if sticky is not None:
+            self.table.put(KEY, sticky, now=0)
+        self.journal = Journal(
+            request_id="r", metrics=Metrics(self.registry), clock=self.clock.seconds
+        )
+        self.journal.mode = Mode.ALIAS
+        self.journal.label = lambda name: name
+        self.exchange = Exchange(
+            path="/v1/chat/completions",
+            fields=[(b"x", b"y")],
+            body=parse_body(body),
+            candidates=tuple(candidates),
+            routed=routed,
+            affinity=Affinity(self.table, KEY),
+        )
+        self.engine = Engine(self.upstream, clock=self.clock, deadlines=DEADLINES)
+
+    def carry(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(
+            self.engine.carry(self.exchange, self.downstream, self.journal)
+        )
+
+    @property
+    def tried(self) -> list[bytes]:
+        return [posted.body for posted in self.upstream.posted]
+
+    @property
+    def sticky(self) -> str | None:
+        return self.table.get(KEY, now=self.clock.seconds())
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+
+def refused(done: Deferred[None]) -> str:
+    failures: list[Failure] = []
+    done.addErrback(failures.append)
+    assert failures, "the exchange has not ended"
+    refusal = failures[0].value
+    assert isinstance(refusal, Refusal)
+    return refusal.body.code
+
+
+def cancelled(done: Deferred[None]) -> bool:
+    failures: list[Failure] = []
+    done.addErrback(failures.append)
+    return bool(failures) and failures[0].check(CancelledError) is not None
+
+
+def stream(*parts: bytes) -> FakeResponse:
+    return FakeResponse().send(*(parts or (b"data: 1\n\n",)))
+
+
+def error(status: int, body: bytes = b"{}") -> FakeResponse:
+    return FakeResponse(status, JSON_FIELDS).send(body).end()
+
+
+def test_the_fakes_implement_what_they_stand_for() -> None:
+    verifyObject(IUpstream, FakeUpstream())
+    verifyObject(IUpstreamResponse, FakeResponse())
+    verifyObject(IDownstream, FakeDownstream())
+    verifyObject(IPictureSource, FixedPicture(picture_of()))
+    verifyObject(ISelector, AlphabeticSelector())
+
+
+def test_the_first_candidate_that_answers_is_given_untouched() -> None:
+    bench = Bench(stream(b"data: 1\n\n", b"data: [DONE]\n\n").end())
+    bench.carry()
+    assert bench.downstream.received == b"data: 1\n\ndata: [DONE]\n\n"
+    assert bench.downstream.end == "finished"
+    assert bench.downstream.header(b"x-chutes-autopilot-selected") == [b"a"]
+    assert bench.tried == [b'{"model":"a","stream":true}']
+    assert bench.count("autopilot_stream_ends_total", end="complete") == 1
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_a_direct_request_goes_upstream_as_it_came_and_names_no_selection() -> None:
+    bench = Bench(stream().end(), candidates=["x"], routed=False, body=b'{ "model" : "x" }')
+    bench.carry()
+    assert bench.tried == [b'{ "model" : "x" }']
+    assert bench.downstream.header(b"x-chutes-autopilot-selected") == []
+
+
+MOVES_ON = [outcome for outcome in Outcome if RULES[outcome].remaining is Verdict.NEXT]
+WITHOUT_ANSWER = [
+    Outcome.CONNECT_FAILED,
+    Outcome.CONNECT_TIMEOUT,
+    Outcome.CONNECTION_LOST,
+    Outcome.PROTOCOL_ERROR,
+    Outcome.HEADER_TIMEOUT,
+]
+
+
+@pytest.mark.parametrize("outcome", WITHOUT_ANSWER)
+def test_without_an_answer_the_next_candidate_is_tried(outcome: Outcome) -> None:
+    bench = Bench(AttemptFailed(outcome), stream().end())
+    bench.carry()
+    assert bench.downstream.header(b"x-chutes-autopilot-selected") == [b"b"]
+    assert bench.count("autopilot_failovers_total", reason=outcome.value) == 1
+
+
+@pytest.mark.parametrize("outcome", WITHOUT_ANSWER)
+def test_without_an_answer_the_last_candidate_is_refused_in_our_words(outcome: Outcome) -> None:
+    bench = Bench(AttemptFailed(outcome), candidates=["a"])
+    rule = RULES[outcome]
+    assert rule.refusal is not None
+    assert refused(bench.carry()) == rule.refusal[0].text
+    assert bench.downstream.status is None
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (429, CAPACITY_BODY),
+        (404, b'{"detail":"model not found: a"}'),
+        (404, b'{"detail":"No matching chute found!"}'),
+        (500, b'{"detail":"exhausted all available targets to no avail"}'),
+        (502, b"<html>"),
+        (503, b'{"detail":"This chute is currently disabled."}'),
+        (504, b"<html>"),
+        (599, b""),
+    ],
+)
+def test_what_the_model_did_wrong_moves_on_and_passes_through_at_last(
+    status: int, body: bytes
+) -> None:
+    bench = Bench(error(status, body), stream(b"answer").end())
+    bench.carry()
+    assert bench.downstream.received == b"answer"
+    last = Bench(error(status, body), candidates=["a"])
+    last.carry()
+    assert last.downstream.answer == (status, body)
+    assert last.downstream.end == "finished"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "stops_retries"),
+    [
+        (429, b"<html><h1>429 Too Many Requests</h1></html>", True),
+        (429, b'{"detail":"Free models limit reached"}', True),
+        (429, b'{"detail":{"message":"x"}}', True),
+        (400, b'{"detail":"Invalid request: x"}', False),
+        (401, b'{"detail":"Invalid token."}', False),
+        (402, b'{"detail":"x"}', False),
+        (403, b"{}", False),
+        (404, b'{"detail":"Not Found"}', False),
+        (413, b"{}", False),
+        (422, b"{}", False),
+        (426, b"{}", False),
+        (307, b"", False),
+    ],
+)
+def test_what_blames_the_caller_is_passed_through_once(
+    status: int, body: bytes, *, stops_retries: bool
+) -> None:
+    bench = Bench(error(status, body), stream().end(), sticky="a")
+    bench.carry()
+    assert bench.downstream.answer == (status, body)
+    assert len(bench.tried) == 1
+    assert bench.downstream.header(b"x-should-retry") == ([b"false"] if stops_retries else [])
+    assert bench.downstream.header(b"x-chutes-autopilot-selected") == [b"a"]
+    assert bench.sticky == "a"
+
+
+def test_a_second_500_in_a_row_is_final() -> None:
+    bench = Bench(error(500, b"one"), error(500, b"two"), stream().end())
+    bench.carry()
+    assert bench.downstream.answer == (500, b"two")
+    assert len(bench.tried) == 2
+
+
+def test_a_500_after_another_failure_moves_on() -> None:
+    bench = Bench(error(500), error(503), error(500), candidates=["a", "b", "c", "d"])
+    bench.carry()
+    assert len(bench.tried) == 4
+
+
+def test_a_5xx_moves_on_by_its_status_and_its_body_is_discarded() -> None:
+    hanging = FakeResponse(503, JSON_FIELDS)
+    bench = Bench(hanging, stream().end())
+    bench.carry()
+    assert hanging.discarded
+    assert bench.downstream.status == 200
+
+
+def test_a_429_that_hangs_is_judged_after_a_second_and_passed_on_with_its_rest() -> None:
+    slow = FakeResponse(429, JSON_FIELDS).send(b'{"detail":')
+    bench = Bench(slow)
+    bench.carry()
+    bench.clock.advance(0.99)
+    assert bench.downstream.status is None
+    bench.clock.advance(0.01)
+    assert bench.downstream.answer == (429, b'{"detail":')
+    slow.send(b'"x"}').end()
+    assert bench.downstream.received == b'{"detail":"x"}'
+    assert bench.downstream.end == "finished"
+
+
+def test_a_429_is_judged_by_its_first_16_kib_and_never_held_beyond() -> None:
+    large = FakeResponse(429, JSON_FIELDS).send(b"x" * 16_384)
+    bench = Bench(large)
+    bench.carry()
+    assert bench.downstream.received == b"x" * 16_384
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_headers_that_do_not_come_in_time_move_on_and_cancel_the_request() -> None:
+    bench = Bench(
+        None, stream().end(), body=b'{"model":"x","stream":true,"p":"%s"}' % (b"p" * 2012)
+    )
+    bench.carry()
+    patience = 10 + 0.060 * len(bench.tried[0]) / 1024
+    bench.clock.advance(patience - 0.01)
+    assert bench.upstream.cancelled == 0
+    bench.clock.advance(0.02)
+    assert bench.upstream.cancelled == 1
+    assert bench.downstream.header(b"x-chutes-autopilot-selected") == [b"b"]
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_the_last_candidate_is_waited_for_as_long_as_a_first_byte() -> None:
+    bench = Bench(None, candidates=["a"])
+    done = bench.carry()
+    bench.clock.advance(119.9)
+    assert not done.called
+    bench.clock.advance(0.2)
+    assert refused(done) == "upstream_header_timeout"
+
+
+def test_an_answer_that_is_not_streamed_may_take_its_whole_time() -> None:
+    bench = Bench(None, None, candidates=["a", "b"], body=b'{"model":"x"}')
+    bench.carry()
+    bench.clock.advance(599)
+    assert len(bench.tried) == 1
+    bench.clock.advance(2)
+    assert len(bench.tried) == 2
+    bench.upstream.posted[1].answer.callback(FakeResponse(length=2).send(b"{}").end())
+    assert bench.downstream.length == 2
+    assert bench.downstream.end == "finished"
+
+
+def test_a_2xx_without_a_byte_moves_on_at_the_first_byte_deadline() -> None:
+    silent = FakeResponse()
+    bench = Bench(silent, stream(b"answer").end())
+    bench.carry()
+    bench.clock.advance(119.9)
+    assert bench.downstream.status is None
+    bench.clock.advance(0.2)
+    assert silent.discarded
+    assert bench.downstream.received == b"answer"
+    assert bench.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    ("response", "outcome", "code"),
+    [
+        (FakeResponse, "first_byte_timeout", "upstream_first_body_byte_timeout"),
+        (lambda: FakeResponse().end(), "empty_body", "upstream_body_error"),
+        (lambda: FakeResponse(length=0).end(), "empty_body", "upstream_body_error"),
+        (lambda: FakeResponse().end(complete=False), "broken_body", "upstream_body_error"),
+    ],
+)
+def test_a_last_2xx_without_a_byte_is_refused(
+    response: type[FakeResponse], outcome: str, code: str
+) -> None:
+    bench = Bench(response(), candidates=["a"])
+    done = bench.carry()
+    bench.clock.advance(121)
+    assert refused(done) == code
+    assert bench.count("autopilot_attempts_total", outcome=outcome) == 1
+    assert bench.downstream.status is None
+
+
+def test_an_empty_2xx_moves_on_while_a_candidate_is_left() -> None:
+    bench = Bench(FakeResponse(length=0).end(), FakeResponse(204).end(), stream(b"x").end())
+    bench.carry()
+    assert bench.downstream.received == b"x"
+
+
+def test_a_last_204_passes() -> None:
+    bench = Bench(FakeResponse(204, ()).end(), candidates=["a"])
+    bench.carry()
+    assert (bench.downstream.status, bench.downstream.end) == (204, "finished")
+
+
+def test_nothing_is_sent_before_the_first_byte_of_a_2xx() -> None:
+    response = FakeResponse()
+    bench = Bench(response)
+    bench.carry()
+    assert bench.downstream.status is None
+    response.send(b"d")
+    assert bench.downstream.answer == (200, b"d")
+
+
+def test_after_commit_a_break_is_delivered_broken_and_nothing_is_retried() -> None:
+    bench = Bench(stream(b"data: 1\n\n", b"data: 2").end(complete=False), stream().end())
+    done = bench.carry()
+    assert bench.downstream.received == b"data: 1\n\ndata: 2"
+    assert bench.downstream.end == "broken"
+    assert len(bench.tried) == 1
+    assert done.called
+    assert bench.count("autopilot_stream_ends_total", end="upstream_broken") == 1
+
+
+def test_the_request_body_is_let_go_at_commit() -> None:
+    bench = Bench(stream())
+    bench.carry()
+    assert bench.downstream.status == 200
+    assert bench.exchange.body is None
+
+
+def test_a_slow_client_pauses_upstream_and_a_fast_one_resumes_it() -> None:
+    response = stream()
+    bench = Bench(response)
+    bench.carry()
+    producer = bench.downstream.producer
+    assert producer is not None
+    producer.pauseProducing()
+    assert response.paused
+    producer.resumeProducing()
+    assert not response.paused
+
+
+@pytest.mark.parametrize("body", [b'{"model":"x","stream":true}', b'{"model":"x"}'])
+def test_a_client_that_leaves_before_headers_cancels_the_request(body: bytes) -> None:
+    bench = Bench(None, stream().end(), body=body)
+    done = bench.carry()
+    done.cancel()
+    assert bench.upstream.cancelled == 1
+    assert cancelled(done)
+    assert len(bench.tried) == 1
+    assert bench.count("autopilot_attempts_total", outcome="client_gone") == 1
+    assert bench.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("status", [200, 429, 404])
+def test_a_client_that_leaves_before_the_first_byte_closes_the_answer(status: int) -> None:
+    response = FakeResponse(status)
+    bench = Bench(response, stream().end(), sticky="a")
+    done = bench.carry()
+    done.cancel()
+    assert response.aborted
+    assert cancelled(done)
+    assert len(bench.tried) == 1
+    assert bench.sticky == "a"
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_a_client_that_leaves_mid_stream_closes_the_answer_and_is_no_error() -> None:
+    response = stream()
+    bench = Bench(response, sticky="b")
+    done = bench.carry()
+    producer = bench.downstream.producer
+    assert producer is not None
+    producer.stopProducing()
+    assert response.aborted
+    assert done.called
+    response.end(complete=False)
+    assert bench.downstream.end is None
+    assert bench.count("autopilot_stream_ends_total", end="client_gone") == 1
+    assert bench.count("autopilot_stream_ends_total", end="upstream_broken") == 0
+
+
+def test_success_keeps_the_client_on_the_model() -> None:
+    bench = Bench(error(503), stream().end())
+    bench.carry()
+    assert bench.sticky == "b"
+
+
+def test_a_failure_of_the_sticky_model_ends_its_place() -> None:
+    bench = Bench(error(503), error(400), sticky="a")
+    bench.carry()
+    assert bench.sticky is None
+
+
+def test_failing_to_reach_the_origin_says_nothing_about_the_model() -> None:
+    bench = Bench(AttemptFailed(Outcome.CONNECT_FAILED), error(400), sticky="a")
+    bench.carry()
+    assert bench.sticky == "a"
+
+
+def test_every_outcome_that_moves_on_is_shown_above() -> None:
+    shown = {
+        *WITHOUT_ANSWER,
+        Outcome.CAPACITY,
+        Outcome.MODEL_NOT_FOUND,
+        Outcome.INTERNAL_ERROR,
+        Outcome.UNAVAILABLE,
+        Outcome.SERVER_ERROR,
+        Outcome.FIRST_BYTE_TIMEOUT,
+        Outcome.EMPTY_BODY,
+        Outcome.BROKEN_BODY,
+        Outcome.NO_CONTENT,
+    }
+    assert set(MOVES_ON) == shown
+
+
+def test_the_fake_client_refuses_a_byte_before_begin() -> None:
+    with pytest.raises(MisuseError):
+        FakeDownstream().write(b"x")
