@@ -7,6 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 Network = IPv4Network | IPv6Network
 
 MAX_PORT = 65_535
+_MAPPED_PREFIX = 96
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -73,8 +74,15 @@ def origins(text: str) -> tuple[str, ...]:
 
 
 def networks(text: str) -> tuple[Network, ...]:
-    """IP networks; host bits are ignored."""
-    return tuple(ip_network(item, strict=False) for item in items(text))
+    """IP networks; host bits are ignored, and an IPv4-mapped network is its IPv4 network."""
+    return tuple(_unmapped(ip_network(item, strict=False)) for item in items(text))
+
+
+def _unmapped(network: Network) -> Network:
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped is None or network.prefixlen < _MAPPED_PREFIX:
+        return network
+    return IPv4Network((mapped, network.prefixlen - _MAPPED_PREFIX))
 
 
 def http_url(text: str) -> SplitResult:

@@ -5,6 +5,8 @@ Models appear as catalogue ids, or as `other`: a name that only the client knows
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from typing import ParamSpec
 
 from twisted.logger import Logger
 
@@ -21,6 +23,9 @@ Label = Callable[[str], str | None]
 """The catalogue id behind a model's name, or None."""
 
 
+P = ParamSpec("P")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
     """One attempt as the log shows it."""
@@ -28,6 +33,19 @@ class AttemptRecord:
     model: str
     outcome: Outcome
     seconds: float
+
+
+def _never_raises(method: Callable[P, None]) -> Callable[P, None]:
+    """Counting must not cost an answer: what goes wrong in it is logged, and that is all."""
+
+    @wraps(method)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(*args, **kwargs)
+        except Exception:  # noqa: BLE001 - whatever it is, the client has nothing to do with it
+            _log.failure("journal failed")
+
+    return guarded
 
 
 class Journal:
@@ -49,6 +67,7 @@ class Journal:
         self._bytes = 0
         metrics.in_progress.inc()
 
+    @_never_raises
     def attempted(self, model: str, outcome: Outcome, seconds: float) -> None:
         """An attempt came to `outcome`."""
         self._attempts.append(
@@ -56,10 +75,12 @@ class Journal:
         )
         self._metrics.attempts.labels(outcome=outcome.value).inc()
 
+    @_never_raises
     def failed_over(self, outcome: Outcome) -> None:
         """The next candidate is tried because of `outcome`."""
         self._metrics.failovers.labels(reason=outcome.value).inc()
 
+    @_never_raises
     def began(self, model: str, status: int, *, success: bool) -> None:
         """The client is being sent the answer of `model`."""
         self._status = status
@@ -68,6 +89,7 @@ class Journal:
             self._metrics.selected(self.mode, self._selected)
         self._metrics.first_byte.labels(mode=self.mode.value).observe(self._clock() - self._started)
 
+    @_never_raises
     def ended(self, end: End, sent: int) -> None:
         """That answer ended after `sent` bytes of body."""
         self._end = end
@@ -79,6 +101,7 @@ class Journal:
         self._status = status
         self._code = code
 
+    @_never_raises
     def close(self) -> None:
         """Count and log the exchange. Without a status the client left before it could get one."""
         duration = self._clock() - self._started

@@ -20,7 +20,7 @@ PRIVATE_NAME = "[private chute]"
 MAX_ID_CHARS = 256
 """Longest usable model id. The longest seen has 45 characters; an id becomes a header and a label."""
 
-_EXACT_DIGITS = 15
+_MAX_DIGITS = 300
 
 
 class FeedFault(StrEnum):
@@ -190,11 +190,10 @@ def _load(
         raise FeedError(FeedFault.BAD_JSON) from None
 
 
-def _integer(digits: str) -> int | float | None:
-    # int() refuses 5,000 digits with an error that would cost the whole feed, and float() turns 400
-    # into infinity. Beyond 15 digits a double no longer holds every integer anyway, and no field of
-    # either feed comes near.
-    return int(digits) if len(digits) <= _EXACT_DIGITS else _finite(digits)
+def _integer(digits: str) -> int | None:
+    # int() refuses 5,000 digits with an error that would cost the whole feed, and 400 do not fit a
+    # float; neither occurs in a number that means something.
+    return int(digits) if len(digits) <= _MAX_DIGITS else None
 
 
 def _finite(digits: str) -> float | None:

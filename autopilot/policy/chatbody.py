@@ -40,18 +40,7 @@ def parse_body(raw: bytes) -> ChatBody:
     Raises:
         Refusal: `invalid_json`, `invalid_body` or `missing_model`. No message holds a byte of `raw`.
     """
-    try:
-        text = raw.decode("utf-8")
-        members = _top_level(text)
-    except RecursionError:
-        raise Refusal(Code.INVALID_BODY, "The request body is nested too deeply.") from None
-    except ValueError:
-        # Neither this error nor its text may travel on: both hold the whole body.
-        raise Refusal(
-            Code.INVALID_JSON,
-            "The request body is not valid JSON: one object in UTF-8, without a byte order mark, NaN "
-            "or Infinity, is expected.",
-        ) from None
+    text, members = _read(raw)
     if members is None:
         raise Refusal(Code.INVALID_BODY, "The request body is not a JSON object.")
     models = [member for member in members if member.key == "model"]
@@ -74,6 +63,23 @@ def parse_body(raw: bytes) -> ChatBody:
         start=_byte_offset(text, found.start),
         end=_byte_offset(text, found.end),
     )
+
+
+def _read(raw: bytes) -> tuple[str, "list[_Member] | None"]:
+    # Raised outside of the except clauses: the errors caught there hold the whole body, and would
+    # travel on as the context of the refusal.
+    try:
+        text = raw.decode("utf-8")
+        return text, _top_level(text)
+    except RecursionError:
+        refusal = Refusal(Code.INVALID_BODY, "The request body is nested too deeply.")
+    except ValueError:
+        refusal = Refusal(
+            Code.INVALID_JSON,
+            "The request body is not valid JSON: one object in UTF-8, without a byte order mark, NaN "
+            "or Infinity, is expected.",
+        )
+    raise refusal
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,8 +46,9 @@ def parse_address(text: str) -> Address | None:
         address = ip_address(text)
     except ValueError:
         return None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
+    if isinstance(address, IPv6Address):
+        # Without its zone, which is any text and means something on that machine only.
+        return address.ipv4_mapped or IPv6Address(int(address))
     return address
 
 
