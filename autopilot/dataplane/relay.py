@@ -29,6 +29,7 @@ class Relay:
         self._downstream: IDownstream | None = None
         self._end: Deferred[End] = Deferred(lambda _end: self.abort())
         self._delivering = False
+        self._abandoned = False
 
     @property
     def held(self) -> bytes:
@@ -86,10 +87,10 @@ class Relay:
     def ended(self, *, complete: bool) -> None:
         """See `IUpstreamBody`."""
         self._complete = complete
-        if self._downstream is not None and not self._end.called:
-            self._finish(complete=complete)
-        else:
+        if self._downstream is None:
             self._wake()
+        elif not (self._end.called or self._abandoned):
+            self._finish(complete=complete)
 
     def pauseProducing(self) -> None:
         """See `IPushProducer`."""
@@ -100,8 +101,13 @@ class Relay:
         self.response.resume()
 
     def stopProducing(self) -> None:
-        """See `IPushProducer`: the client is gone."""
-        self._end.cancel()
+        """See `IPushProducer`: the client is gone, and whoever carries this will be cancelled.
+
+        Not by us: Twisted says it here before it says it to the request, which would be finished as
+        if the answer were whole if the exchange ended in between.
+        """
+        self._abandoned = True
+        self.abort()
 
     def abort(self) -> None:
         """Nobody wants the rest: close the upstream connection."""
