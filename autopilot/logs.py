@@ -26,9 +26,6 @@ from zope.interface import implementer
 
 _FRAMES_SHOWN = 5
 
-_NAMES_PEERS = frozenset({"twisted.web.http", "twisted.web.http.HTTPChannel"})
-"""Namespaces whose own lines hold client addresses ("Timing out client: ...")."""
-
 
 def say(log: Logger, event: str, *, level: str = "info", **record: object) -> None:
     """Write one of our own events: a name from a closed set and plain values."""
@@ -66,7 +63,8 @@ class LineObserver:
 
 
 def _without_peers(event: LogEvent) -> object:
-    if event.get("log_namespace") in _NAMES_PEERS and "log_failure" not in event:
+    # Twisted's own lines about a connection ("Timing out client: {peer}") name the client's address.
+    if "peer" in event:
         return PredicateResult.no
     return PredicateResult.maybe
 
@@ -79,7 +77,8 @@ def _fields(event: LogEvent) -> dict[str, object]:
         "logger": event.get("log_namespace", "-"),
     }
     record = event.get("record")
-    failure = event.get("log_failure")
+    # Klein and others still use the old log.err, which has the failure under its old name only.
+    failure = event.get("log_failure") or event.get("failure")
     if isinstance(record, Mapping):
         fields["event"] = event["event"]
         fields.update(record)

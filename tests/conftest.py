@@ -26,8 +26,10 @@ def lost_errors() -> Iterator[list[Failure]]:
     seen: list[Failure] = []
 
     def observe(event: LogEvent) -> None:
-        if event.get("log_failure") and event["log_level"] is LogLevel.critical:
-            seen.append(event["log_failure"])
+        # The old log.err, which Klein uses, has the failure under its old name only.
+        failure = event.get("log_failure") or event.get("failure")
+        if isinstance(failure, Failure) and event.get("log_level") is LogLevel.critical:
+            seen.append(failure)
 
     observer = cast("ILogObserver", observe)
     globalLogPublisher.addObserver(observer)

@@ -88,7 +88,11 @@ class Engine:
             verdict = decide(outcome, remaining=position < final, previous=previous)
             if attempt.relay is not None and verdict in {Verdict.COMMIT, Verdict.PASS_THROUGH}:
                 exchange.body = None
-                await self._give(outcome, name, attempt.relay, exchange, downstream, journal)
+                try:
+                    await self._give(outcome, name, attempt.relay, exchange, downstream, journal)
+                except BaseException:
+                    attempt.relay.abort()
+                    raise
                 return
             if attempt.relay is not None:
                 attempt.relay.response.discard()

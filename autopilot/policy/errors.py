@@ -23,6 +23,8 @@ class Code(Enum):
     NOT_FOUND = "not_found", HTTPStatus.NOT_FOUND
     METHOD_NOT_ALLOWED = "method_not_allowed", HTTPStatus.METHOD_NOT_ALLOWED
     REQUEST_TOO_LARGE = "request_too_large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    URI_TOO_LONG = "uri_too_long", HTTPStatus.REQUEST_URI_TOO_LONG
+    HEADERS_TOO_LARGE = "headers_too_large", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
     INTERNAL_ERROR = "internal_error", HTTPStatus.INTERNAL_SERVER_ERROR
     UPSTREAM_CONNECT_ERROR = "upstream_connect_error", HTTPStatus.BAD_GATEWAY
     UPSTREAM_CONNECTION_LOST = "upstream_connection_lost", HTTPStatus.BAD_GATEWAY

@@ -34,9 +34,9 @@ class Api:
     """Everything an HTTP client can reach. `trusted_proxies` may name the client's address."""
 
     app = Klein()
-    # werkzeug would redirect a doubled slash to a URL made of the client's own Host.
+    # werkzeug would redirect a doubled slash. No rule ends in a slash, so that with strict slashes
+    # (its default) a trailing one is simply another path.
     app.url_map.merge_slashes = False
-    app.url_map.strict_slashes = False
 
     def __init__(
         self,
@@ -70,37 +70,36 @@ class Api:
         return Deferred.fromCoroutine(self._route(request, "/v1/completions"))
 
     @app.route("/v1/models", methods=["GET", "HEAD"])
-    def list_models(self, request: AutopilotRequest) -> None:
+    def list_models(self, request: AutopilotRequest) -> bytes:
         """The last good catalogue, the aliases first."""
-        request.answer(_OK, self._models.list(self._source.picture))
+        return request.prepare(_OK, self._models.list(self._source.picture))
 
     @app.route("/v1/models/<path:model_id>", methods=["GET", "HEAD"])
-    def one_model(self, request: AutopilotRequest, model_id: str) -> None:
+    def one_model(self, request: AutopilotRequest, model_id: str) -> bytes:
         """One entry of it; ids hold slashes."""
-        request.answer(_OK, self._models.one(self._source.picture, model_id))
+        return request.prepare(_OK, self._models.one(self._source.picture, model_id))
 
     @app.route("/healthz", methods=["GET", "HEAD"])
-    def healthz(self, request: AutopilotRequest) -> None:
+    def healthz(self, request: AutopilotRequest) -> bytes:
         """Whether the process lives: it does, or this would not run."""
-        request.answer(_OK, b"ok", content_type=_TEXT)
+        return request.prepare(_OK, b"ok", content_type=_TEXT)
 
     @app.route("/readyz", methods=["GET", "HEAD"])
-    def readyz(self, request: AutopilotRequest) -> None:
+    def readyz(self, request: AutopilotRequest) -> bytes:
         """Whether traffic should be sent here."""
         reason = readiness(self._source.picture, now=self._monotonic(), max_ages=self._max_ages)
         if reason is None:
-            request.answer(_OK, b"ready", content_type=_TEXT)
-        else:
-            error = ErrorBody(status=_NOT_READY_STATUS, code=reason.value, message=MEANING[reason])
-            request.answer(error.status, error.render())
+            return request.prepare(_OK, b"ready", content_type=_TEXT)
+        error = ErrorBody(status=_NOT_READY_STATUS, code=reason.value, message=MEANING[reason])
+        return request.prepare(error.status, error.render())
 
     @app.route("/metrics", methods=["GET", "HEAD"])
-    def metrics(self, request: AutopilotRequest) -> None:
+    def metrics(self, request: AutopilotRequest) -> bytes:
         """Everything counted, for Prometheus."""
-        request.answer(_OK, self._metrics.exposition(), content_type=_EXPOSITION)
+        return request.prepare(_OK, self._metrics.exposition(), content_type=_EXPOSITION)
 
     @app.handle_errors(Exception)
-    def failed(self, request: IRequest, failure: Failure) -> None:
+    def failed(self, request: IRequest, failure: Failure) -> bytes:
         """Say in OpenAI's error shape what went wrong outside an exchange."""
         answering = cast("AutopilotRequest", request)
         error = failure.value
@@ -115,7 +114,7 @@ class Api:
         else:
             _log.failure("unexpected error", failure)
             body = _internal_error()
-        answering.answer(body.status, body.render())
+        return answering.prepare(body.status, body.render())
 
     async def _route(self, request: AutopilotRequest, path: str) -> None:
         journal = Journal(
@@ -130,7 +129,7 @@ class Api:
             raise
         except Refusal as refusal:
             journal.refused(refusal.body.status, refusal.body.code)
-            request.answer(refusal.body.status, refusal.body.render())
+            request.answer(refusal.body)
         except Exception:  # noqa: BLE001 - Klein would end a stream cleanly with an HTML page
             _log.failure("unexpected error in an exchange")
             if downstream.begun:
@@ -138,7 +137,7 @@ class Api:
             else:
                 body = _internal_error()
                 journal.refused(body.status, body.code)
-                request.answer(body.status, body.render())
+                request.answer(body)
         finally:
             journal.close()
         if downstream.broken:

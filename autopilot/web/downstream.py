@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.web.http import NO_BODY_CODES
 from zope.interface import implementer
 
 from autopilot.interfaces import IDownstream
@@ -46,7 +47,8 @@ class RequestDownstream:
             headers.removeHeader(name)
         for name, value in fields:
             headers.addRawHeader(name, value)
-        if length is not None:
+        # The client library gives a 204 the length 0, which it must not have (RFC 9110 section 8.6).
+        if length is not None and status not in NO_BODY_CODES:
             headers.setRawHeaders(b"content-length", [b"%d" % length])
 
     def write(self, data: bytes) -> None:

@@ -1,27 +1,17 @@
-"""The `Site` family: bodies bounded while they are read, refusals in JSON, nothing on disk.
-
-Twisted's own channel takes a body of any length and answers what it cannot parse with a bare status
-line; here both are refused in OpenAI's error shape, and the connection is closed with the client
-given time to read why.
-"""
+"""The `Site` and its requests: bodies bounded while they are read, nothing on disk, one way to answer."""
 
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
-from twisted.internet.interfaces import IDelayedCall, ITCPTransport
-from twisted.internet.protocol import connectionDone
-from twisted.python.failure import Failure
-from twisted.web import http
-from twisted.web.resource import IResource
+from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
 from autopilot.policy.errors import Code, ErrorBody, Refusal
 from autopilot.policy.headers import REQUEST_ID, request_id
+from autopilot.web.channel import AutopilotChannel
 from autopilot.web.cors import Cors
-
-LINGER_SECONDS = 2.0
-"""How long a refused client may go on sending, so that it reads the refusal and not a reset."""
 
 IDLE_SECONDS = 75
 """How long a connection may be silent between requests."""
@@ -88,92 +78,57 @@ class AutopilotRequest(Request):
         self.channel.site.cors.allow(self)
         _ = self.request_id
 
-    def answer(
+    def prepare(
         self, status: int, body: bytes, *, content_type: bytes = b"application/json"
-    ) -> None:
-        """Send a whole answer of our own, unless the client is gone."""
-        if self.finished or self._disconnected:
-            return
+    ) -> bytes:
+        """Set status and fields for `body`, and return it to be written."""
         self.setResponseCode(status, reason_phrase(status))
         self.setHeader(b"content-type", content_type)
         self.setHeader(b"content-length", b"%d" % len(body))
-        self.write(body)
-        self.finish()
+        return body
+
+    def answer(self, error: ErrorBody) -> None:
+        """Send a whole refusal, unless the client is gone."""
+        if not (self.finished or self._disconnected):
+            self.write(self.prepare(error.status, error.render()))
+            self.finish()
+
+    def refuse(self, error: ErrorBody) -> None:
+        """Answer before the request is complete. Called by the channel, which closes afterwards."""
+        self.refused = True
+        self.setHeader(b"connection", b"close")
+        self.begin_answer()
+        self.answer(error)
+
+    def getRequestHostname(self) -> bytes:
+        """A constant: no route depends on the host, and none may lead to what a client wrote there."""
+        return b"autopilot"
+
+    def process(self) -> None:
+        """Route the request. Called when it is complete."""
+        if self.path == b"*":
+            # Twisted would answer for the server itself (RFC 9110 section 9.3.7): to us it is a path.
+            self.path = b"/*"
+        super().process()
 
     def _too_large(self) -> None:
         limit = self.channel.site.max_body_bytes
         message = f"The request body is larger than the {limit} bytes that are accepted."
-        self.channel.refuse(self, Refusal(Code.REQUEST_TOO_LARGE, message).body)
+        self.channel.refuse(Refusal(Code.REQUEST_TOO_LARGE, message).body)
 
 
-class AutopilotChannel(http.HTTPChannel):
-    """A channel that can refuse a request at any point of its arrival."""
+class Refused(Resource):
+    """Answers every request with one refusal."""
 
-    transport: Any
-    _networkProducer: Any
-    _refused = False
-    _lingering: IDelayedCall | None = None
+    isLeaf = True
 
-    def refuse(self, request: AutopilotRequest, error: ErrorBody) -> None:
-        """Answer `request` with `error` now, take no more of it, and close."""
-        self._refused = True
-        request.refused = True
-        self.persistent = False
-        request.method = getattr(self, "_command", b"GET")
-        request.clientproto = getattr(self, "_version", b"HTTP/1.1")
-        request.setHeader(b"connection", b"close")
-        request.begin_answer()
-        request.answer(error.status, error.render())
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__()
+        self._error = refusal.body
 
-    def dataReceived(self, data: bytes) -> None:
-        """See `IProtocol`. What follows a refusal is read and forgotten."""
-        if not self._refused:
-            super().dataReceived(data)
-
-    def lineReceived(self, line: bytes) -> None:
-        """See `LineReceiver`."""
-        if not self._refused:
-            super().lineReceived(line)
-
-    def rawDataReceived(self, data: bytes) -> None:
-        """See `LineReceiver`."""
-        if not self._refused:
-            super().rawDataReceived(data)
-
-    def allContentReceived(self) -> None:
-        """See `HTTPChannel`."""
-        if not self._refused:
-            super().allContentReceived()
-
-    def loseConnection(self) -> None:
-        """Close after what was written; after a refusal, give the client time to read it."""
-        if not self._refused or not ITCPTransport.providedBy(self.transport):
-            super().loseConnection()
-        elif self._lingering is None:
-            self.setTimeout(None)
-            self._networkProducer.unregisterProducer()
-            self._lingering = self.callLater(LINGER_SECONDS, self._linger_expired)
-            self.transport.loseWriteConnection()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """See `IProtocol`."""
-        if self._lingering is not None and self._lingering.active():
-            self._lingering.cancel()
-        super().connectionLost(reason)
-
-    def _linger_expired(self) -> None:
-        self.transport.abortConnection()
-
-    def _send100Continue(self) -> None:
-        if not self._refused:
-            super()._send100Continue()
-
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        if self.requests and not self._refused:
-            error = Refusal(Code.BAD_REQUEST, "The request is not valid HTTP/1.1.").body
-            self.refuse(self.requests[-1], error)
-        elif not self._refused:
-            self.loseConnection()
+    def render(self, request: AutopilotRequest) -> bytes:
+        """See `IResource`."""
+        return request.prepare(self._error.status, self._error.render())
 
 
 class AutopilotSite(Site):
@@ -195,7 +150,24 @@ class AutopilotSite(Site):
     def getResourceFor(self, request: AutopilotRequest) -> IResource:
         """The resource that answers `request`; Twisted has just set its own `Server` field."""
         request.begin_answer()
-        return self.cors.preflight(request) or super().getResourceFor(request)
+        preflight = self.cors.preflight(request)
+        if preflight is not None:
+            return preflight
+        if not _routable(request.path):
+            return Refused(Refusal(Code.NOT_FOUND, "There is nothing at this path."))
+        resource: IResource = super().getResourceFor(request)
+        return resource
 
     def log(self, request: Any) -> None:
         """Twisted's access log names the client's address; the router has its own log."""
+
+
+def _routable(path: bytes) -> bool:
+    # Klein drops the first of two slashes at the start, and logs an error for what is not UTF-8.
+    if not path.startswith(b"/") or path.startswith(b"//"):
+        return False
+    try:
+        unquote_to_bytes(path).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
