@@ -70,7 +70,7 @@ class RequestDownstream:
 
     def break_off(self) -> None:
         """See `IDownstream`."""
-        if not self._open:
+        if not self._open or self.broken:
             return
         self.broken = True
         self._release()

@@ -109,6 +109,8 @@ class AutopilotRequest(Request):
         if self.path == b"*":
             # Twisted would answer for the server itself (RFC 9110 section 9.3.7): to us it is a path.
             self.path = b"/*"
+        elif not self.path.startswith(b"/"):
+            self.path = _absolute_path(self.path)
         super().process()
 
     def _too_large(self) -> None:
@@ -160,6 +162,13 @@ class AutopilotSite(Site):
 
     def log(self, request: Any) -> None:
         """Twisted's access log names the client's address; the router has its own log."""
+
+
+def _absolute_path(target: bytes) -> bytes:
+    """The path of an absolute-form target, which a server must accept (RFC 9112 section 3.2.2)."""
+    _scheme, separator, rest = target.partition(b"://")
+    _authority, slash, path = rest.partition(b"/")
+    return (slash + path or b"/") if separator else b"/" + target
 
 
 def _routable(path: bytes) -> bool:
