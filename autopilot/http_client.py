@@ -5,8 +5,7 @@ gzip, follows redirects and keeps one cookie jar for all users; see `make_client
 of these off.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, cast
 
@@ -14,10 +13,9 @@ from OpenSSL.SSL import Error as TlsError
 from service_identity import VerificationError
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
-from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.components import proxyForInterface
 from twisted.python.failure import Failure
 from twisted.web._newclient import RequestNotSent
@@ -26,92 +24,28 @@ from twisted.web.client import (
     Agent,
     BrowserLikePolicyForHTTPS,
     HostnameCachingHTTPSPolicy,
-    HTTPConnectionPool,
     RequestTransmissionFailed,
     ResponseNeverReceived,
-    _HTTP11ClientFactory,
 )
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from autopilot.connection_pool import ConnectionPool
+
 ATTEMPT_DELAY = 0.05
 """Seconds between addresses of one host. Twisted's 0.3 is also how late it notices a refusal."""
-
-IDLE_SECONDS = 30
-"""How long an idle connection is kept: below the 75 s after which common front ends close theirs."""
 
 NEVER_ANSWERED = (ResponseNeverReceived, RequestTransmissionFailed, RequestNotSent)
 """How Twisted says that not one byte of a response came."""
 
 
-class ConnectionPool(HTTPConnectionPool):
-    """A pool that tells whether the connection it just handed out had been used before.
-
-    `Agent.request` asks for a connection before it returns, so whoever calls the agent can read
-    `handed_out_reused` right after, and can ask for a fresh connection around the call.
-    """
-
-    # Only bodiless requests would be retried by Twisted; ours is StaleRetryAgent.
-    retryAutomatically = False
-    cachedConnectionTimeout = IDLE_SECONDS
-
-    def __init__(self, reactor: Any, *, max_idle: int) -> None:
-        super().__init__(reactor)
-        self.maxPersistentPerHost = max_idle
-        self.handed_out_reused = False
-        self._only_fresh = False
-
-    class _factory(_HTTP11ClientFactory):  # noqa: N801 - Twisted's hook has this name
-        noisy = False
-
-    @contextmanager
-    def only_fresh(self) -> Iterator[None]:
-        """Within it, every connection handed out is a new one."""
-        self._only_fresh = True
-        try:
-            yield
-        finally:
-            self._only_fresh = False
-
-    def getConnection(self, key: Any, endpoint: Any) -> Deferred[Any]:
-        """See `HTTPConnectionPool`."""
-        if self._only_fresh:
-            self.handed_out_reused = False
-            return self._newConnection(key, endpoint)
-        self.handed_out_reused = True
-        return super().getConnection(key, endpoint)
-
-    def _newConnection(self, key: Any, endpoint: Any) -> Deferred[Any]:
-        # Reached from getConnection only when no idle connection was left.
-        self.handed_out_reused = False
-        return super()._newConnection(key, endpoint)
-
-
-@implementer(IStreamClientEndpoint)
-class _DeadlineEndpoint:
-    """Bounds name resolution and connection together; Twisted bounds only the latter, per address."""
-
-    def __init__(self, endpoint: IStreamClientEndpoint, clock: Any, seconds: float) -> None:
-        self._endpoint = endpoint
-        self._clock = clock
-        self._seconds = seconds
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        def late(_result: object, seconds: float) -> Failure:
-            return Failure(error.TimeoutError(f"no connection within {seconds} s"))
-
-        connecting: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
-        return connecting.addTimeout(self._seconds, self._clock, onTimeoutCancel=late)
-
-
 @implementer(IAgentEndpointFactory)
 class EndpointFactory:
-    """TCP, with TLS verified against the system's trust store for https, within one deadline."""
+    """TCP, with TLS verified against the system's trust store for https."""
 
-    def __init__(self, reactor: Any, *, connect_timeout: float) -> None:
+    def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._connect_timeout = connect_timeout
         # Without the cache each request would build a TLS context, on pooled connections too.
         self._policy = HostnameCachingHTTPSPolicy(BrowserLikePolicyForHTTPS())
 
@@ -121,15 +55,11 @@ class EndpointFactory:
             self._reactor,
             uri.host,
             uri.port,
-            timeout=self._connect_timeout,
             attemptDelay=ATTEMPT_DELAY,
         )
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
-        return cast(
-            "IStreamClientEndpoint",
-            _DeadlineEndpoint(endpoint, self._reactor, self._connect_timeout),
-        )
+        return cast("IStreamClientEndpoint", endpoint)
 
 
 @implementer(IAgent)
@@ -223,7 +153,6 @@ def make_client(
     reactor: Any,
     pool: ConnectionPool,
     *,
-    connect_timeout: float,
     accept_encoding: bytes,
     retried: Any,
 ) -> HTTPClient:
@@ -232,9 +161,7 @@ def make_client(
     Callers pass `allow_redirects=False, unbuffered=True` and no `timeout` with each request: treq
     has no other place for these.
     """
-    agent: IAgent = Agent.usingEndpointFactory(
-        reactor, EndpointFactory(reactor, connect_timeout=connect_timeout), pool
-    )
+    agent: IAgent = Agent.usingEndpointFactory(reactor, EndpointFactory(reactor), pool)
     agent = StaleRetryAgent(agent, pool, retried)
     agent = TransparentAgent(agent, accept_encoding=accept_encoding)
     no_cookies = IndexableCookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))

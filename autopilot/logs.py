@@ -57,8 +57,8 @@ class LineObserver:
             line = self._render(_fields(event))
             self._stream.write(line + "\n")
             self._stream.flush()
-        except (OSError, ValueError, TypeError):
-            # The stream is closed or full, or a value has no text: a log line is not worth a request.
+        except Exception:  # noqa: BLE001 - the stream is closed or full, a value has no text, ...
+            # A log line is not worth a request, and there is nowhere left to complain.
             return
 
 
@@ -111,8 +111,14 @@ def _as_json(fields: Mapping[str, object]) -> str:
 def _as_text(fields: Mapping[str, object]) -> str:
     head = " ".join(str(fields[name]) for name in ("time", "level", "logger", "event"))
     rest = [
-        f"{name}={value if isinstance(value, str | int | float) else json.dumps(value, default=str)}"
+        f"{name}={_plain(value)}"
         for name, value in fields.items()
         if name not in {"time", "level", "logger", "event"}
     ]
-    return " ".join([head, *rest]).replace("\n", "\\n")
+    return " ".join([head, *rest])
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, str) and value.isprintable():
+        return value
+    return json.dumps(value, default=str)

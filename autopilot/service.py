@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
+from autopilot.connection_pool import ConnectionPool
 from autopilot.controlplane.refresher import (
     Refresher,
     Source,
@@ -22,7 +23,7 @@ from autopilot.controlplane.state import RoutingState
 from autopilot.dataplane.engine import Engine
 from autopilot.dataplane.router import Limits, Router
 from autopilot.dataplane.upstream import Upstream
-from autopilot.http_client import ConnectionPool, make_client
+from autopilot.http_client import make_client
 from autopilot.interfaces import ISelector, Seconds
 from autopilot.logs import observer, say
 from autopilot.metrics import Feed, Metrics
@@ -42,6 +43,9 @@ LISTEN_BACKLOG = 1024
 
 MAX_IDLE_UPSTREAM = 128
 """Idle upstream connections kept. Below the number of concurrent requests, connections churn."""
+
+MAX_IDLE_FEEDS = 2
+"""One connection for each of the two feeds."""
 
 STOP_SECONDS = 5.0
 """How long idle upstream connections are waited for at stop: over TLS they may never close."""
@@ -92,15 +96,24 @@ def bound_port(port: IListeningPort) -> int:
 class ClientPool(Service):
     """The pool of one treq client, empty again when stopped."""
 
-    def __init__(self, reactor: Any, *, max_idle: int) -> None:
-        self.pool = ConnectionPool(reactor, max_idle=max_idle)
+    def __init__(self, reactor: Any, *, max_idle: int, connect_timeout: float) -> None:
+        self.pool = ConnectionPool(reactor, max_idle=max_idle, connect_timeout=connect_timeout)
         self._reactor = reactor
 
     def stopService(self) -> Deferred[None]:
         """Close what is idle."""
         super().stopService()
-        closing: Deferred[None] = self.pool.closeCachedConnections()
-        return closing.addTimeout(STOP_SECONDS, self._reactor).addErrback(lambda _late: None)
+        ended: Deferred[None] = Deferred()
+        timer = self._reactor.callLater(STOP_SECONDS, ended.callback, None)
+
+        def closed(_result: object) -> None:
+            if timer.active():
+                timer.cancel()
+                ended.callback(None)
+
+        # Not addTimeout: a cancel would be an error in each connection that is waited for.
+        self.pool.closeCachedConnections().addBoth(closed)
+        return ended
 
 
 class UpstreamService(Service):
@@ -147,13 +160,18 @@ def make_service(
     metrics = Metrics(CollectorRegistry())
     state = RoutingState(selector, monotonic=monotonic)
     metrics.watch(state, monotonic=monotonic, wall=wall)
-    upstream_pool = ClientPool(reactor, max_idle=MAX_IDLE_UPSTREAM)
-    feeds_pool = ClientPool(reactor, max_idle=2)
+    upstream_pool = ClientPool(
+        reactor,
+        max_idle=MAX_IDLE_UPSTREAM,
+        connect_timeout=settings.upstream_connect_timeout,
+    )
+    feeds_pool = ClientPool(
+        reactor, max_idle=MAX_IDLE_FEEDS, connect_timeout=settings.control_plane_timeout
+    )
     upstream = Upstream(
         make_client(
             reactor,
             upstream_pool.pool,
-            connect_timeout=settings.upstream_connect_timeout,
             accept_encoding=b"identity",
             retried=metrics.stale_retries.inc,
         ),
@@ -190,7 +208,6 @@ def _refreshers(
     client = make_client(
         reactor,
         pool,
-        connect_timeout=settings.control_plane_timeout,
         accept_encoding=b"gzip",
         retried=metrics.stale_retries.inc,
     )

@@ -1,7 +1,7 @@
 """How the text of one setting becomes a value; every function raises ValueError for what it refuses."""
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from urllib.parse import SplitResult, urlsplit
 
 Network = IPv4Network | IPv6Network
@@ -58,7 +58,7 @@ def items(text: str) -> tuple[str, ...]:
 def names(text: str) -> tuple[str, ...]:
     """At least one item."""
     names = items(text)
-    if not names:
+    if not names or not text.isprintable():
         raise ValueError
     return names
 
@@ -92,7 +92,7 @@ def http_url(text: str) -> SplitResult:
         parts.scheme not in {"http", "https"}
         or not parts.hostname
         or parts.username is not None
-        or parts.fragment
+        or "#" in text
         or parts.port == 0  # reading .port raises ValueError beyond 65535
         or not text.isascii()
         or not text.isprintable()
@@ -110,7 +110,8 @@ def url(text: str) -> str:
 
 def base_url(text: str) -> str:
     """An absolute URL that a path may be appended to."""
-    if http_url(text).query:
+    http_url(text)
+    if "?" in text:
         raise ValueError
     return text.rstrip("/")
 
@@ -122,7 +123,6 @@ def listen_address(text: str) -> ListenAddress:
     if not colon or (":" in host and not bracketed):
         raise ValueError
     host = host[1:-1] if bracketed else host
-    network = ip_network(host)
-    if bracketed is not (network.version == 6):  # noqa: PLR2004
+    if bracketed is not (ip_address(host).version == 6):  # noqa: PLR2004
         raise ValueError
     return ListenAddress(host=host, port=integer(port, low=0, high=MAX_PORT))

@@ -66,11 +66,15 @@ class Spec:
 
 
 class SettingsError(Exception):
-    """Every fault of the environment at once; the text has one line for each."""
+    """Every fault of the environment at once; the text has one line for each.
 
-    def __init__(self, faults: list[str]) -> None:
+    `accepted` holds the fields that are well, so that a caller who checks more can go on.
+    """
+
+    def __init__(self, faults: list[str], accepted: Mapping[str, Any]) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+        self.accepted = accepted
 
 
 def load(environ: Mapping[str, str]) -> Settings:
@@ -88,7 +92,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         except ValueError:
             faults.append(f"{spec.name}={_shown(text)!r} is not accepted: expected {spec.accepts}")
     if faults:
-        raise SettingsError(faults)
+        raise SettingsError(faults, values)
     return Settings(**values)
 
 
@@ -117,11 +121,8 @@ def help_text() -> str:
 
 
 def _shown(text: str) -> str:
-    # A URL may hold a password before its "@"; everything else here is harmless to repeat.
-    scheme, separator, rest = text.partition("://")
-    if separator and "@" in rest:
-        return f"{scheme}://[hidden]@{rest.rpartition('@')[2]}"
-    return text
+    # What stands before an "@" may be a password, however mangled the URL around it is.
+    return f"[hidden]@{text.rpartition('@')[2]}" if "@" in text else text
 
 
 def _whole(name: str, default: int, low: int, high: int, purpose: str) -> Spec:

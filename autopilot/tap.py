@@ -6,7 +6,8 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from autopilot import __version__
-from autopilot.settings import SettingsError, help_text, load
+from autopilot.interfaces import ISelector
+from autopilot.settings import Settings, SettingsError, help_text, load
 
 
 class Options(usage.Options):
@@ -36,10 +37,20 @@ def makeService(_options: Options) -> IService:
     from autopilot.selectors.finding import UnknownSelectorError, find_selector  # noqa: PLC0415
     from autopilot.service import make_service  # noqa: PLC0415 - imports klein, hence the reactor
 
+    faults: list[str] = []
+    settings: Settings | None = None
+    selector: ISelector | None = None
     try:
         settings = load(os.environ)
-        selector = find_selector(settings.selector)
-    except (SettingsError, UnknownSelectorError) as error:
-        raise SystemExit(f"autopilot: {error}") from None
+        name = settings.selector
+    except SettingsError as error:
+        faults += error.faults
+        name = error.accepted["selector"]
+    try:
+        selector = find_selector(name)
+    except UnknownSelectorError as error:
+        faults.append(str(error))
+    if settings is None or selector is None:
+        raise SystemExit("autopilot: " + "\n".join(faults))
     service: IService = make_service(settings, selector, reactor)
     return service

@@ -95,7 +95,8 @@ class _Gzip:
 
     @property
     def complete(self) -> bool:
-        return self._inflate.eof
+        # A second member would have to be decoded too; no server of feeds sends one.
+        return self._inflate.eof and not self._inflate.unused_data
 
     def decode(self, data: bytes, room: int) -> bytes:
         return self._inflate.decompress(data, room + 1)

@@ -20,6 +20,8 @@ PROMISED = {
     "not_found": 404,
     "method_not_allowed": 405,
     "request_too_large": 413,
+    "uri_too_long": 414,
+    "headers_too_large": 431,
     "internal_error": 500,
     "upstream_connect_error": 502,
     "upstream_connection_lost": 502,
