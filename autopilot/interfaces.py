@@ -7,6 +7,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import Attribute, Interface
 
 from autopilot.policy.catalog import Catalog, Utilization
+from autopilot.policy.ending import BodyEnd
 from autopilot.policy.picture import Picture
 
 Seconds = Callable[[], float]
@@ -65,8 +66,8 @@ class IUpstreamBody(Interface):
     def received(data: bytes) -> None:
         """Some bytes arrived."""
 
-    def ended(*, complete: bool) -> None:
-        """The body is over; `complete` if its framing says so. Called exactly once."""
+    def ended(end: BodyEnd) -> None:
+        """The body is over. Called exactly once."""
 
 
 class IUpstreamResponse(Interface):

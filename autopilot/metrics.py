@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from autopilot import __version__
 from autopilot.interfaces import IPictureSource, Seconds
 from autopilot.policy.catalog import RowFault
+from autopilot.policy.ending import End
 from autopilot.policy.failover import Outcome
 
 MAX_MODEL_LABELS = 1_000
@@ -51,12 +52,12 @@ class Mode(StrEnum):
     NONE = "none"
 
 
-class End(StrEnum):
-    """How a committed answer ended."""
+class Phase(StrEnum):
+    """What a client that left was waiting for."""
 
-    COMPLETE = "complete"
-    UPSTREAM_BROKEN = "upstream_broken"
-    CLIENT_GONE = "client_gone"
+    HEADERS = "headers"
+    FIRST_BYTE = "first_byte"
+    STREAM = "stream"
 
 
 class Feed(StrEnum):
@@ -107,6 +108,12 @@ class Metrics:
             ["end"],
             registry=registry,
         )
+        self.clients_gone = Counter(
+            "autopilot_clients_gone_total",
+            "Clients that left before the end of their answer, by what they were waiting for.",
+            ["phase"],
+            registry=registry,
+        )
         self.stale_retries = Counter(
             "autopilot_stale_connection_retries_total",
             "Silent retries after the upstream had closed a pooled connection.",
@@ -145,6 +152,8 @@ class Metrics:
             self.attempts.labels(outcome=outcome.value)
         for end in End:
             self.stream_ends.labels(end=end.value)
+        for phase in Phase:
+            self.clients_gone.labels(phase=phase.value)
 
     def watch(self, source: IPictureSource, *, monotonic: Seconds, wall: Seconds) -> None:
         """Register the gauges that read the published picture at each scrape.

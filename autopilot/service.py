@@ -258,6 +258,8 @@ def _api(
             headers=settings.upstream_header_timeout,
             completion=settings.upstream_completion_timeout,
             first_body_byte=settings.upstream_first_body_byte_timeout,
+            idle=settings.stream_idle_timeout,
+            total=settings.request_timeout or None,
         ),
     )
     router = Router(

@@ -38,6 +38,8 @@ class Settings:
     upstream_header_timeout: float
     upstream_completion_timeout: float
     upstream_first_body_byte_timeout: float
+    stream_idle_timeout: float
+    request_timeout: float
     sticky_ttl: float
     sticky_max_entries: int
     trust_proxy_headers: bool
@@ -227,6 +229,17 @@ SPECS: tuple[Spec, ...] = (
         "UPSTREAM_FIRST_BODY_BYTE_TIMEOUT_MS",
         120_000,
         "Deadline of the first body byte after the headers of a 2xx.",
+    ),
+    _duration(
+        "STREAM_IDLE_TIMEOUT_MS",
+        120_000,
+        "How long an answer may be silent once it flows.",
+    ),
+    _duration(
+        "REQUEST_TIMEOUT_MS",
+        0,
+        "Deadline of a whole request, its answer included; 0 is none.",
+        low=0,
     ),
     Spec(
         name="STICKY_TTL_SECS",

@@ -20,11 +20,13 @@ from autopilot.interfaces import (
     IUpstreamResponse,
 )
 from autopilot.policy.catalog import Catalog, Model, Utilization
+from autopilot.policy.ending import BodyEnd
 from autopilot.policy.picture import Picture
 
 Fields = Sequence[tuple[bytes, bytes]]
 
 JSON_FIELDS: Fields = ((b"Content-Type", b"application/json"),)
+PLAIN_FIELDS: Fields = ((b"Content-Type", b"text/plain"),)
 STREAM_FIELDS: Fields = ((b"Content-Type", b"text/event-stream"),)
 
 
@@ -34,10 +36,13 @@ class MisuseError(Exception):
 
 @implementer(IUpstreamResponse)
 class FakeResponse:
-    """An answer that the test sends piece by piece with `send` and `end`."""
+    """An answer that the test sends piece by piece with `send` and `end`.
+
+    Its bytes say nothing to the router unless the test gives it the header fields of a stream.
+    """
 
     def __init__(
-        self, status: int = 200, fields: Fields = STREAM_FIELDS, length: int | None = None
+        self, status: int = 200, fields: Fields = PLAIN_FIELDS, length: int | None = None
     ) -> None:
         self.status = status
         self.fields = fields
@@ -48,7 +53,7 @@ class FakeResponse:
         self.aborted = False
         self.discarded = False
         self._early: list[bytes] = []
-        self._early_end: bool | None = None
+        self._early_end: BodyEnd | None = None
 
     def send(self, *parts: bytes) -> "FakeResponse":
         """Have `parts` arrive, now or as soon as they are asked for."""
@@ -59,12 +64,12 @@ class FakeResponse:
                 self.body.received(part)
         return self
 
-    def end(self, *, complete: bool = True) -> "FakeResponse":
+    def end(self, end: BodyEnd = BodyEnd.COMPLETE) -> "FakeResponse":
         """End the body, now or as soon as it is asked for."""
         if self.body is None:
-            self._early_end = complete
+            self._early_end = end
         else:
-            self.body.ended(complete=complete)
+            self.body.ended(end)
         return self
 
     def deliver(self, body: IUpstreamBody) -> None:
@@ -75,7 +80,7 @@ class FakeResponse:
         for part in self._early:
             body.received(part)
         if self._early_end is not None:
-            body.ended(complete=self._early_end)
+            body.ended(self._early_end)
 
     def pause(self) -> None:
         """See `IUpstreamResponse`."""

@@ -11,8 +11,9 @@ from twisted.internet.task import Clock
 
 from autopilot import __version__
 from autopilot.interfaces import IPictureSource
-from autopilot.metrics import MAX_MODEL_LABELS, OTHER, End, Feed, Metrics, Mode
+from autopilot.metrics import MAX_MODEL_LABELS, OTHER, Feed, Metrics, Mode
 from autopilot.policy.catalog import RowFault, Utilization
+from autopilot.policy.ending import End
 from autopilot.policy.failover import Outcome
 from autopilot.policy.picture import Picture
 from autopilot.testing import FixedPicture, picture_of
@@ -24,6 +25,7 @@ DOCUMENTED = {
     "autopilot_failovers_total": ("counter", {"reason"}),
     "autopilot_selections_total": ("counter", {"mode", "model"}),
     "autopilot_stream_ends_total": ("counter", {"end"}),
+    "autopilot_clients_gone_total": ("counter", {"phase"}),
     "autopilot_time_to_first_byte_seconds": ("histogram", {"mode"}),
     "autopilot_request_duration_seconds": ("histogram", {"mode"}),
     "autopilot_catalog_age_seconds": ("gauge", set[str]()),

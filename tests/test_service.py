@@ -219,9 +219,10 @@ def test_an_alias_goes_to_the_model_that_the_selector_puts_first(
     head, _, body = upstream.received.partition(b"\r\n\r\n")
     assert head.startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
     assert json.loads(body) == {"model": chosen, "stream": True}
-    upstream.answer(b"data: [DONE]\n\n", fields=b"content-type: text/event-stream\r\n")
+    whole = b'data: {"choices":[{"delta":{"content":"x"}}]}\n\ndata: [DONE]\n\n'
+    upstream.answer(whole, fields=b"content-type: text/event-stream\r\n")
     answer = client.answer()
-    assert (answer.status, answer.read()) == (200, b"data: [DONE]\n\n")
+    assert (answer.status, answer.read()) == (200, whole)
     assert answer.headers["x-chutes-autopilot-selected"] == chosen
     client.leave()
     bench.stop()

@@ -4,6 +4,8 @@ The verdicts come from `autopilot.policy.failover`. Commit is one visible call, 
 in `_give`; nothing after it can lead back to another candidate.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -14,9 +16,10 @@ from autopilot.dataplane.journal import Journal
 from autopilot.dataplane.relay import Relay
 from autopilot.dataplane.upstream import AttemptFailed
 from autopilot.interfaces import IDownstream, IUpstream, IUpstreamResponse
-from autopilot.metrics import End
+from autopilot.metrics import Phase
 from autopilot.policy.chatbody import ChatBody
 from autopilot.policy.deadlines import Deadlines
+from autopilot.policy.ending import End
 from autopilot.policy.errors import Refusal
 from autopilot.policy.failover import (
     JUDGED_BODY_BYTES,
@@ -28,6 +31,7 @@ from autopilot.policy.failover import (
     judge_body,
     judge_status,
 )
+from autopilot.policy.gate import FirstBytes, Gate, gate_for
 from autopilot.policy.headers import Fields, downstream_fields
 from autopilot.policy.stickiness import Affinity
 
@@ -56,6 +60,19 @@ class _Attempt:
     relay: Relay | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Turn:
+    """One candidate's turn: whether there is another, and the seconds left of the whole request."""
+
+    name: str
+    remaining: bool
+    left: float | None
+
+    def within(self, seconds: float) -> float:
+        """`seconds`, or what is left."""
+        return seconds if self.left is None else min(seconds, self.left)
+
+
 class Engine:
     """Carries exchanges over one `IUpstream`."""
 
@@ -71,84 +88,107 @@ class Engine:
             Refusal: no candidate gave an answer that could be passed on; `begin` was not called.
             CancelledError: the client went away before `begin`.
         """
+        started = self._clock.seconds()
+        total = self._deadlines.total
         previous: Outcome | None = None
-        final = len(exchange.candidates) - 1
         for position, name in enumerate(exchange.candidates):
-            started = self._clock.seconds()
+            began = self._clock.seconds()
+            left = None if total is None else max(total - (began - started), 0.0)
+            more = position + 1 < len(exchange.candidates)
+            turn = _Turn(name=name, remaining=more, left=left)
             try:
-                attempt = await self._attempt(exchange, name, last=position == final)
+                attempt = await self._attempt(exchange, turn, journal)
             except CancelledError:
-                journal.attempted(name, Outcome.CLIENT_GONE, self._clock.seconds() - started)
+                journal.attempted(name, Outcome.CLIENT_GONE, self._clock.seconds() - began)
                 raise
             outcome = attempt.outcome
-            journal.attempted(name, outcome, self._clock.seconds() - started)
-            rule = RULES[outcome]
-            if rule.blames_model and exchange.affinity is not None:
+            now = self._clock.seconds()
+            journal.attempted(name, outcome, now - began)
+            if RULES[outcome].blames_model and exchange.affinity is not None:
                 exchange.affinity.failed(name)
-            verdict = decide(outcome, remaining=position < final, previous=previous)
-            if attempt.relay is not None and verdict in {Verdict.COMMIT, Verdict.PASS_THROUGH}:
+            more = more and (total is None or now - started < total)
+            verdict = decide(outcome, remaining=more, previous=previous)
+            relay = attempt.relay
+            if relay is not None and verdict in {Verdict.COMMIT, Verdict.PASS_THROUGH}:
                 exchange.body = None
+                until = None if total is None else total - (now - started)
                 try:
-                    await self._give(outcome, name, attempt.relay, exchange, downstream, journal)
+                    with self._bounded(relay, until):
+                        await self._give(outcome, name, relay, exchange, downstream, journal)
                 except BaseException:
-                    attempt.relay.abort()
+                    relay.abort()
                     raise
                 return
-            if attempt.relay is not None:
-                attempt.relay.response.discard()
+            if relay is not None:
+                relay.response.discard()
             if verdict is not Verdict.NEXT:
                 raise _refusal(outcome)
             journal.failed_over(outcome)
             previous = outcome
 
-    async def _attempt(self, exchange: Exchange, name: str, *, last: bool) -> _Attempt:
+    @contextmanager
+    def _bounded(self, relay: Relay, seconds: float | None) -> Iterator[None]:
+        """Within it, `relay` is stopped after `seconds`."""
+        if seconds is None:
+            yield
+            return
+        timer = self._clock.callLater(max(seconds, 0.0), relay.stop, End.UPSTREAM_STALLED)
         try:
-            response = await self._headers(exchange, name, last=last)
+            yield
+        finally:
+            if timer.active():
+                timer.cancel()
+
+    async def _attempt(self, exchange: Exchange, turn: _Turn, journal: Journal) -> _Attempt:
+        try:
+            response = await self._headers(exchange, turn)
         except AttemptFailed as failed:
             return _Attempt(outcome=failed.outcome)
+        except CancelledError:
+            journal.client_left(Phase.HEADERS)
+            raise
         try:
-            return await self._judge(response)
+            return await self._judge(response, turn)
+        except CancelledError:
+            journal.client_left(Phase.FIRST_BYTE)
+            response.abort()
+            raise
         except BaseException:
-            # The client is gone, or we are wrong: either way nobody will read this answer.
             response.abort()
             raise
 
-    def _headers(self, exchange: Exchange, name: str, *, last: bool) -> Deferred[IUpstreamResponse]:
+    def _headers(self, exchange: Exchange, turn: _Turn) -> Deferred[IUpstreamResponse]:
         body = exchange.body
         if body is None:
             raise RuntimeError("an exchange was carried on after it had been committed")
         seconds = self._deadlines.until_headers(
-            stream=body.stream, body_bytes=len(body.raw), last=last
+            stream=body.stream, body_bytes=len(body.raw), last=not turn.remaining
         )
-        sent = body.with_model(name) if exchange.routed else body.raw
+        sent = body.with_model(turn.name) if exchange.routed else body.raw
         answering = self._upstream.post(exchange.path, exchange.fields, sent)
 
         def late(_result: object, _seconds: float) -> Failure:
             return Failure(AttemptFailed(Outcome.HEADER_TIMEOUT))
 
-        return answering.addTimeout(seconds, self._clock, onTimeoutCancel=late)
+        return answering.addTimeout(turn.within(seconds), self._clock, onTimeoutCancel=late)
 
-    async def _judge(self, response: IUpstreamResponse) -> _Attempt:
+    async def _judge(self, response: IUpstreamResponse, turn: _Turn) -> _Attempt:
         outcome = judge_status(response.status)
-        relay = Relay(response)
+        relay = Relay(response, clock=self._clock, idle=self._deadlines.idle)
         if outcome is None:
-            await self._held(relay, JUDGED_BODY_BYTES, JUDGED_BODY_SECONDS)
+            await self._held(relay, FirstBytes(JUDGED_BODY_BYTES), turn.within(JUDGED_BODY_SECONDS))
             outcome = judge_body(response.status, relay.held[:JUDGED_BODY_BYTES])
         elif outcome is Outcome.SUCCESS:
-            await self._held(relay, 1, self._deadlines.first_body_byte)
-            if relay.held_bytes == 0:
-                outcome = {
-                    None: Outcome.FIRST_BYTE_TIMEOUT,
-                    True: Outcome.EMPTY_BODY,
-                    False: Outcome.BROKEN_BODY,
-                }[relay.complete]
+            gate = gate_for(response.fields, remaining=turn.remaining)
+            await self._held(relay, gate, turn.within(self._deadlines.first_body_byte))
+            outcome = gate.outcome(relay.held, relay.framing)
         return _Attempt(outcome=outcome, relay=relay)
 
-    def _held(self, relay: Relay, until: int, seconds: float) -> Deferred[None]:
+    def _held(self, relay: Relay, gate: Gate, seconds: float) -> Deferred[None]:
         def late(_result: object, _seconds: float) -> None:
             return
 
-        return relay.hold(until).addTimeout(seconds, self._clock, onTimeoutCancel=late)
+        return relay.hold(gate).addTimeout(seconds, self._clock, onTimeoutCancel=late)
 
     async def _give(  # noqa: PLR0917 - one call, and each argument is another thing
         self,
@@ -174,7 +214,7 @@ class Engine:
         try:
             end = await relay.flow_to(downstream)
         except CancelledError:
-            pass
+            journal.client_left(Phase.STREAM)
         finally:
             journal.ended(end, relay.bytes_sent)
 

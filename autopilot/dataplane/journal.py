@@ -12,7 +12,8 @@ from twisted.logger import Logger
 
 from autopilot.interfaces import Seconds
 from autopilot.logs import say
-from autopilot.metrics import OTHER, End, Metrics, Mode
+from autopilot.metrics import OTHER, Metrics, Mode, Phase
+from autopilot.policy.ending import End
 from autopilot.policy.failover import Outcome
 
 _log = Logger(namespace="autopilot.access")
@@ -79,6 +80,11 @@ class Journal:
     def failed_over(self, outcome: Outcome) -> None:
         """The next candidate is tried because of `outcome`."""
         self._metrics.failovers.labels(reason=outcome.value).inc()
+
+    @_never_raises
+    def client_left(self, phase: Phase) -> None:
+        """The client went away while it was waiting for `phase`."""
+        self._metrics.clients_gone.labels(phase=phase.value).inc()
 
     @_never_raises
     def began(self, model: str, status: int, *, success: bool) -> None:

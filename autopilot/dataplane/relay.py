@@ -1,35 +1,44 @@
 """Carries one body from upstream to the client: held until the engine commits, untouched after that.
 
 Rule 1: bytes leave in the order in which they came, each once, as they are.
-Rule 2: what is held is bounded by who holds it: until the first byte, or until a refusal is judged.
-Rule 3: a body that upstream did not complete never ends cleanly downstream.
+Rule 2: what is held is bounded by the gate that watches it.
+Rule 3: a body that was not whole never ends cleanly downstream; an event stream says so in its own
+        words, where there is room for them.
 Rule 4: the client's pace is upstream's pace; nothing piles up in between.
 """
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
 from autopilot.interfaces import IDownstream, IUpstreamBody, IUpstreamResponse
-from autopilot.metrics import End
+from autopilot.policy.ending import BodyEnd, End, Watch, error_event, watch_for
+from autopilot.policy.gate import Gate
 
 
 @implementer(IUpstreamBody, IPushProducer)
 class Relay:
-    """The body of `response`, first held, then flowing."""
+    """The body of `response`, first held, then flowing.
 
-    def __init__(self, response: IUpstreamResponse) -> None:
+    While it flows, `idle` seconds without a byte from upstream end it; the time in which the client
+    does not read is not upstream's.
+    """
+
+    def __init__(self, response: IUpstreamResponse, *, clock: IReactorTime, idle: float) -> None:
         self.response = response
         self.bytes_sent = 0
+        self._clock = clock
+        self._idle = idle
         self._held: list[bytes] = []
-        self._held_bytes = 0
-        self._complete: bool | None = None
-        self._wanted = 0
-        self._waiting: Deferred[None] | None = None
+        self._framing: BodyEnd | None = None
+        self._gate: Gate | None = None
+        self._opening: Deferred[None] | None = None
+        self._watch: Watch = watch_for(response.status, response.fields, response.length)
         self._downstream: IDownstream | None = None
-        self._end: Deferred[End] = Deferred(lambda _end: self.abort())
+        self._timer: IDelayedCall | None = None
+        self._end: Deferred[End] = Deferred(self._cancelled)
         self._delivering = False
-        self._abandoned = False
+        self._over = False
 
     @property
     def held(self) -> bytes:
@@ -37,23 +46,17 @@ class Relay:
         return b"".join(self._held)
 
     @property
-    def held_bytes(self) -> int:
-        """How much that is."""
-        return self._held_bytes
+    def framing(self) -> BodyEnd | None:
+        """How the body ended; None while it has not."""
+        return self._framing
 
-    @property
-    def complete(self) -> bool | None:
-        """Whether the body ended as its framing promised; None while it has not ended."""
-        return self._complete
-
-    def hold(self, until: int) -> Deferred[None]:
-        """Fires when `until` bytes are held or the body is over. Cancelling it leaves both as is."""
-        waiting: Deferred[None] = Deferred()
-        self._wanted = until
-        self._waiting = waiting
+    def hold(self, gate: Gate) -> Deferred[None]:
+        """Fires when `gate` opens or the body is over. Cancelling it leaves both as they are."""
+        self._gate = gate
+        opening: Deferred[None] = Deferred()
+        self._opening = opening
         self._start()
-        self._wake()
-        return waiting
+        return opening
 
     def flow_to(self, downstream: IDownstream) -> Deferred[End]:
         """Send what is held, then the rest as it comes; fires with how it ended.
@@ -62,42 +65,54 @@ class Relay:
         upstream connection is closed.
         """
         self._downstream = downstream
-        # Registered before the body is asked for: Twisted resumes reading once more after replaying
-        # what had arrived with the header fields, and a pause before that would be lost.
+        # Registered before the body is asked for, so that a client that is slow already is heeded.
         downstream.register_producer(self)
         held, self._held = self._held, []
-        self._held_bytes = 0
+        self._timer = self._clock.callLater(self._idle, self._stalled)
         for data in held:
-            self._send(data)
-        if self._complete is None:
+            self._send(downstream, data)
+        if self._framing is not None:
+            self._finish(self._watch.end(self._framing))
+        else:
             self._start()
-        elif not self._end.called:
-            self._finish(complete=self._complete)
         return self._end
+
+    def stop(self, end: End) -> None:
+        """End the answer now, as `end` says, and close the upstream connection."""
+        if not self._over:
+            self.response.abort()
+            self._finish(end)
 
     def received(self, data: bytes) -> None:
         """See `IUpstreamBody`."""
+        if self._over:
+            return
         if self._downstream is not None:
-            self._send(data)
+            if self._timer is not None:
+                self._timer.reset(self._idle)
+            self._send(self._downstream, data)
             return
         self._held.append(data)
-        self._held_bytes += len(data)
-        self._wake()
+        if self._gate is not None and self._gate.feed(data):
+            self._open()
 
-    def ended(self, *, complete: bool) -> None:
+    def ended(self, end: BodyEnd) -> None:
         """See `IUpstreamBody`."""
-        self._complete = complete
+        self._framing = end
         if self._downstream is None:
-            self._wake()
-        elif not (self._end.called or self._abandoned):
-            self._finish(complete=complete)
+            self._open()
+        elif not self._over:
+            self._finish(self._watch.end(end))
 
     def pauseProducing(self) -> None:
         """See `IPushProducer`."""
+        self._cancel_timer()
         self.response.pause()
 
     def resumeProducing(self) -> None:
         """See `IPushProducer`."""
+        if not self._over and self._timer is None:
+            self._timer = self._clock.callLater(self._idle, self._stalled)
         self.response.resume()
 
     def stopProducing(self) -> None:
@@ -106,11 +121,12 @@ class Relay:
         Not by us: Twisted says it here before it says it to the request, which would be finished as
         if the answer were whole if the exchange ended in between.
         """
-        self._abandoned = True
         self.abort()
 
     def abort(self) -> None:
         """Nobody wants the rest: close the upstream connection."""
+        self._over = True
+        self._cancel_timer()
         self.response.abort()
 
     def _start(self) -> None:
@@ -118,24 +134,37 @@ class Relay:
             self._delivering = True
             self.response.deliver(self)
 
-    def _wake(self) -> None:
-        waiting = self._waiting
-        if waiting is None or waiting.called:
-            return
-        if self._held_bytes >= self._wanted or self._complete is not None:
-            self._waiting = None
-            waiting.callback(None)
+    def _open(self) -> None:
+        opening, self._opening = self._opening, None
+        if opening is not None and not opening.called:
+            opening.callback(None)
 
-    def _send(self, data: bytes) -> None:
-        if self._downstream is not None:
-            self.bytes_sent += len(data)
-            self._downstream.write(data)
+    def _send(self, downstream: IDownstream, data: bytes) -> None:
+        self.bytes_sent += len(data)
+        self._watch.feed(data)
+        downstream.write(data)
 
-    def _finish(self, *, complete: bool) -> None:
+    def _stalled(self) -> None:
+        self._timer = None
+        self.stop(End.UPSTREAM_STALLED)
+
+    def _cancelled(self, _end: Deferred[End]) -> None:
+        self.abort()
+
+    def _finish(self, end: End) -> None:
+        self._over = True
+        self._cancel_timer()
         if self._downstream is None:
             return
-        if complete:
+        if end is End.COMPLETE:
             self._downstream.finish()
         else:
+            if self._watch.takes_event:
+                self._downstream.write(error_event(end))
             self._downstream.break_off()
-        self._end.callback(End.COMPLETE if complete else End.UPSTREAM_BROKEN)
+        self._end.callback(end)
+
+    def _cancel_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()

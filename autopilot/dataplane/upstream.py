@@ -16,12 +16,14 @@ from twisted.internet.interfaces import IConsumer, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone, ResponseFailed
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
 from autopilot.http_client import NEVER_ANSWERED, WireResponse, reasons_of
 from autopilot.interfaces import IUpstream, IUpstreamBody, IUpstreamResponse
+from autopilot.policy.ending import BodyEnd
 from autopilot.policy.failover import Outcome
 
 DRAIN_BYTES = 64 * 1024
@@ -212,8 +214,12 @@ class _BodyProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._live = False
-        # PotentialDataLoss, the end of a body without framing, is also what a reset looks like.
-        self._body.ended(complete=reason.check(ResponseDone) is not None)
+        if reason.check(ResponseDone):
+            self._body.ended(BodyEnd.COMPLETE)
+        elif reason.check(PotentialDataLoss):
+            self._body.ended(BodyEnd.UNFRAMED)
+        else:
+            self._body.ended(BodyEnd.BROKEN)
 
     def pause(self) -> None:
         if self._live and self.transport is not None:
@@ -236,7 +242,7 @@ class _Nobody:
     def received(self, data: bytes) -> None:
         pass
 
-    def ended(self, *, complete: bool) -> None:
+    def ended(self, end: BodyEnd) -> None:
         pass
 
 
@@ -256,7 +262,7 @@ class _Drain:
         if self._room < 0:
             self.cut()
 
-    def ended(self, *, complete: bool) -> None:  # noqa: ARG002 - either way it is over
+    def ended(self, end: BodyEnd) -> None:  # noqa: ARG002 - however it ended
         self._stop()
 
     def cut(self) -> None:

@@ -36,6 +36,7 @@ class Outcome(StrEnum):
     FIRST_BYTE_TIMEOUT = "first_byte_timeout"
     EMPTY_BODY = "empty_body"
     BROKEN_BODY = "broken_body"
+    ERROR_FIRST = "error_first"
     NO_CONTENT = "no_content"
     CAPACITY = "capacity"
     ACCOUNT_LIMIT = "account_limit"
@@ -127,6 +128,7 @@ RULES: Mapping[Outcome, Rule] = {
     Outcome.BROKEN_BODY: _failed(
         Code.UPSTREAM_BODY_ERROR, "The upstream's answer broke before its first byte."
     ),
+    Outcome.ERROR_FIRST: _moves_on(),
     Outcome.NO_CONTENT: _moves_on(),
     Outcome.CAPACITY: _moves_on(),
     Outcome.ACCOUNT_LIMIT: _final(Verdict.PASS_THROUGH, stops_retries=True),

@@ -141,8 +141,9 @@ def test_a_client_that_stops_reading_stops_the_upstream_and_resumes_it(wire: Wir
 
 def test_a_complete_answer_ends_with_the_last_chunk(wire: Wire) -> None:
     wire.server.dataReceived(REQUEST)
-    wire.client.dataReceived(HEADERS + CHUNK + b"0\r\n\r\n")
-    assert wire.down.value().endswith(CHUNK + b"0\r\n\r\n")
+    done = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n"
+    wire.client.dataReceived(HEADERS + done)
+    assert wire.down.value().endswith(done)
     assert not wire.down.disconnecting
 
 

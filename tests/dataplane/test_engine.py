@@ -3,7 +3,9 @@
 Each test drives one exchange: `Bench.carry` starts it, the fakes' records say what it did.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -25,11 +27,13 @@ from autopilot.interfaces import (
 from autopilot.metrics import Metrics, Mode
 from autopilot.policy.chatbody import parse_body
 from autopilot.policy.deadlines import Deadlines
+from autopilot.policy.ending import BodyEnd
 from autopilot.policy.errors import Refusal
 from autopilot.policy.failover import CAPACITY_DETAIL, RULES, Outcome, Verdict
 from autopilot.policy.stickiness import Affinity, StickyTable
 from autopilot.testing import (
     JSON_FIELDS,
+    STREAM_FIELDS,
     AlphabeticSelector,
     FakeDownstream,
     FakeResponse,
@@ -54,6 +58,7 @@ class Bench:
         body: bytes = b'{"model":"x","stream":true}',
         routed: bool = True,
         sticky: str | None = None,
+        total: float | None = None,
     ) -> None:
         self.clock = Clock()
         self.upstream = FakeUpstream(*scripted)
@@ -75,7 +80,8 @@ class Bench:
             routed=routed,
             affinity=Affinity(self.table, KEY),
         )
-        self.engine = Engine(self.upstream, clock=self.clock, deadlines=DEADLINES)
+        deadlines = replace(DEADLINES, total=total)
+        self.engine = Engine(self.upstream, clock=self.clock, deadlines=deadlines)
 
     def carry(self) -> Deferred[None]:
         return Deferred.fromCoroutine(
@@ -263,6 +269,7 @@ def test_a_429_is_judged_by_its_first_16_kib_and_never_held_beyond() -> None:
     bench = Bench(large)
     bench.carry()
     assert bench.downstream.received == b"x" * 16_384
+    large.end()
     assert bench.clock.getDelayedCalls() == []
 
 
@@ -319,7 +326,7 @@ def test_a_2xx_without_a_byte_moves_on_at_the_first_byte_deadline() -> None:
         (FakeResponse, "first_byte_timeout", "upstream_first_body_byte_timeout"),
         (lambda: FakeResponse().end(), "empty_body", "upstream_body_error"),
         (lambda: FakeResponse(length=0).end(), "empty_body", "upstream_body_error"),
-        (lambda: FakeResponse().end(complete=False), "broken_body", "upstream_body_error"),
+        (lambda: FakeResponse().end(BodyEnd.BROKEN), "broken_body", "upstream_body_error"),
     ],
 )
 def test_a_last_2xx_without_a_byte_is_refused(
@@ -355,7 +362,7 @@ def test_nothing_is_sent_before_the_first_byte_of_a_2xx() -> None:
 
 
 def test_after_commit_a_break_is_delivered_broken_and_nothing_is_retried() -> None:
-    bench = Bench(stream(b"data: 1\n\n", b"data: 2").end(complete=False), stream().end())
+    bench = Bench(stream(b"data: 1\n\n", b"data: 2").end(BodyEnd.BROKEN), stream().end())
     done = bench.carry()
     assert bench.downstream.received == b"data: 1\n\ndata: 2"
     assert bench.downstream.end == "broken"
@@ -416,7 +423,7 @@ def test_a_client_that_leaves_mid_stream_closes_the_answer_and_is_no_error() -> 
     assert producer is not None
     producer.stopProducing()
     assert response.aborted
-    response.end(complete=False)
+    response.end(BodyEnd.BROKEN)
     assert bench.count("autopilot_stream_ends_total", end="client_gone") == 0
     done.cancel()
     assert done.called
@@ -454,9 +461,199 @@ def test_every_outcome_that_moves_on_is_shown_above() -> None:
         Outcome.FIRST_BYTE_TIMEOUT,
         Outcome.EMPTY_BODY,
         Outcome.BROKEN_BODY,
+        Outcome.ERROR_FIRST,
         Outcome.NO_CONTENT,
     }
     assert set(MOVES_ON) == shown
+
+
+ROLE = b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n'
+CONTENT = b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n'
+FINISH = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+WHOLE = ROLE + CONTENT + FINISH + DONE
+
+
+def events(*parts: bytes) -> FakeResponse:
+    return FakeResponse(fields=STREAM_FIELDS).send(*parts)
+
+
+def document(*parts: bytes) -> FakeResponse:
+    return FakeResponse(fields=JSON_FIELDS).send(*parts)
+
+
+def test_a_stream_is_held_until_its_first_content_and_then_given_from_its_beginning() -> None:
+    response = events(ROLE, b": comment\n\n")
+    bench = Bench(response)
+    bench.carry()
+    response.send(CONTENT[:20])
+    assert bench.downstream.received == b""
+    response.send(CONTENT[20:])
+    assert bench.downstream.answer == (200, ROLE + b": comment\n\n" + CONTENT)
+    response.send(FINISH, DONE).end()
+    assert bench.downstream.received.endswith(FINISH + DONE)
+    assert bench.downstream.end == "finished"
+    assert bench.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    ("response", "outcome"),
+    [
+        (lambda: events(b'data: {"error":{"message":"x"}}\n\n'), "error_first"),
+        (lambda: events(ROLE, b'data: {"error":{"message":"x"}}\n\n'), "error_first"),
+        (lambda: events(b'{"detail":"x"}').end(), "error_first"),
+        (lambda: events(ROLE).end(), "empty_body"),
+        (lambda: events(ROLE, DONE).end(), "empty_body"),
+        (lambda: events(ROLE).end(BodyEnd.BROKEN), "broken_body"),
+        (lambda: document(b'{"error":{"message":"x"}}').end(), "error_first"),
+        (lambda: document(b'{"detail":"x"}').end(), "error_first"),
+        (lambda: document(b'{"choices":').end(BodyEnd.BROKEN), "broken_body"),
+    ],
+)
+def test_a_2xx_that_is_no_answer_moves_on_without_a_byte_of_it(
+    response: Callable[[], FakeResponse], outcome: str
+) -> None:
+    bench = Bench(response(), events(WHOLE).end())
+    bench.carry()
+    assert bench.downstream.answer == (200, WHOLE)
+    assert bench.count("autopilot_failovers_total", reason=outcome) == 1
+
+
+@pytest.mark.parametrize(
+    ("parts", "end"),
+    [
+        ((b'data: {"error":{"message":"x"}}\n\n',), "finished"),
+        ((b'{"detail":"x"}',), "broken"),
+    ],
+)
+def test_the_last_candidates_error_is_given_unchanged(parts: tuple[bytes, ...], end: str) -> None:
+    bench = Bench(events(*parts).end(), candidates=["a"])
+    bench.carry()
+    assert bench.downstream.answer == (200, b"".join(parts))
+    assert bench.downstream.end == end
+
+
+def test_the_last_candidate_is_never_held() -> None:
+    bench = Bench(events(ROLE[:3]), candidates=["a"])
+    bench.carry()
+    assert bench.downstream.received == ROLE[:3]
+
+
+def test_role_events_alone_are_too_late_at_the_first_byte_deadline() -> None:
+    response = events(ROLE)
+    bench = Bench(response, events(WHOLE).end())
+    bench.carry()
+    bench.clock.advance(120)
+    assert response.discarded
+    assert bench.downstream.received == WHOLE
+
+
+def test_an_encoded_answer_is_opaque() -> None:
+    fields = (*STREAM_FIELDS, (b"Content-Encoding", b"gzip"))
+    bench = Bench(FakeResponse(fields=fields).send(b"\x1f\x8b").end())
+    bench.carry()
+    assert bench.downstream.answer == (200, b"\x1f\x8b")
+    assert bench.downstream.end == "finished"
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [(BodyEnd.BROKEN, "upstream_broken"), (BodyEnd.COMPLETE, "upstream_truncated")],
+)
+def test_a_stream_that_is_cut_between_events_says_so_in_its_own_words(
+    end: BodyEnd, code: str
+) -> None:
+    bench = Bench(events(ROLE, CONTENT).end(end))
+    bench.carry()
+    sent = bench.downstream.received
+    assert sent.startswith(ROLE + CONTENT + b"data: ")
+    event = json.loads(sent.removeprefix(ROLE + CONTENT + b"data: "))
+    assert event["error"]["code"] == code
+    assert set(event["error"]) == {"message", "type", "param", "code"}
+    assert sent.endswith(b"}\n\n")
+    assert bench.downstream.end == "broken"
+    assert bench.count("autopilot_stream_ends_total", end=code) == 1
+
+
+def test_a_stream_that_is_cut_inside_an_event_gets_nothing_appended() -> None:
+    bench = Bench(events(CONTENT, CONTENT[:-1]).end(BodyEnd.BROKEN))
+    bench.carry()
+    assert bench.downstream.received == CONTENT + CONTENT[:-1]
+    assert bench.downstream.end == "broken"
+
+
+def test_nothing_is_appended_beyond_a_content_length() -> None:
+    response = FakeResponse(fields=STREAM_FIELDS, length=1000).send(CONTENT).end(BodyEnd.BROKEN)
+    bench = Bench(response)
+    bench.carry()
+    assert bench.downstream.received == CONTENT
+
+
+def test_a_stream_that_falls_silent_is_ended_and_closed_at_the_idle_timeout() -> None:
+    response = events(CONTENT)
+    bench = Bench(response)
+    bench.carry()
+    bench.clock.advance(119)
+    response.send(b": still here\n\n")
+    bench.clock.advance(119)
+    assert not response.aborted
+    bench.clock.advance(1)
+    assert bench.downstream.end == "broken"
+    assert b"upstream_stalled" in bench.downstream.received
+    assert bench.count("autopilot_stream_ends_total", end="upstream_stalled") == 1
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_a_client_that_does_not_read_is_not_upstreams_silence() -> None:
+    response = events(CONTENT)
+    bench = Bench(response)
+    bench.carry()
+    producer = bench.downstream.producer
+    assert producer is not None
+    producer.pauseProducing()
+    bench.clock.advance(1000)
+    assert not response.aborted
+    producer.resumeProducing()
+    bench.clock.advance(119)
+    response.send(DONE).end()
+    assert bench.downstream.end == "finished"
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_the_whole_request_is_bounded_where_that_is_asked_for() -> None:
+    response = events(CONTENT)
+    bench = Bench(error(503), response, total=30.0)
+    bench.carry()
+    for _second in range(29):
+        bench.clock.advance(1)
+        response.send(CONTENT)
+    assert b"upstream_stalled" not in bench.downstream.received
+    bench.clock.advance(1)
+    assert bench.downstream.end == "broken"
+    assert response.aborted
+    assert bench.clock.getDelayedCalls() == []
+
+
+def test_no_candidate_is_tried_after_the_whole_requests_deadline() -> None:
+    bench = Bench(None, events(WHOLE).end(), total=5.0)
+    done = bench.carry()
+    bench.clock.advance(5)
+    assert refused(done) == "upstream_header_timeout"
+    assert len(bench.tried) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "phase"),
+    [(None, "headers"), (lambda: events(ROLE), "first_byte"), (lambda: events(WHOLE), "stream")],
+)
+def test_it_is_counted_when_clients_leave(
+    answer: Callable[[], FakeResponse] | None, phase: str
+) -> None:
+    bench = Bench(answer() if answer is not None else None)
+    done = bench.carry()
+    done.addErrback(lambda failure: failure.trap(CancelledError))
+    done.cancel()
+    assert bench.count("autopilot_clients_gone_total", phase=phase) == 1
 
 
 def test_the_fake_client_refuses_a_byte_before_begin() -> None:

@@ -36,6 +36,7 @@ from autopilot.dataplane.upstream import (
 )
 from autopilot.http_client import TransparentAgent
 from autopilot.interfaces import IUpstream, IUpstreamBody, IUpstreamResponse
+from autopilot.policy.ending import BodyEnd
 from autopilot.policy.failover import Outcome
 
 
@@ -111,13 +112,13 @@ class Record:
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
-        self.ends: list[bool] = []
+        self.ends: list[BodyEnd] = []
 
     def received(self, data: bytes) -> None:
         self.parts.append(data)
 
-    def ended(self, *, complete: bool) -> None:
-        self.ends.append(complete)
+    def ended(self, end: BodyEnd) -> None:
+        self.ends.append(end)
 
 
 def upstream(*answers: Deferred[IResponse]) -> tuple[Upstream, ScriptedAgent, Clock]:
@@ -211,24 +212,26 @@ def test_fields_and_encoded_bytes_cross_as_they_are() -> None:
         (b"X-A", b"1"),
         (b"X-A", b"2"),
     ]
-    assert (response.length, record.parts, record.ends) == (4, [b"\x1f\x8b"], [True])
+    assert (response.length, record.parts, record.ends) == (4, [b"\x1f\x8b"], [BodyEnd.COMPLETE])
 
 
 @pytest.mark.parametrize(
-    "reason",
+    ("reason", "end"),
     [
-        PotentialDataLoss(),
-        ResponseFailed([Failure(_DataLoss())]),
-        ResponseFailed([Failure(error.ConnectionLost())]),
+        (PotentialDataLoss(), BodyEnd.UNFRAMED),
+        (ResponseFailed([Failure(_DataLoss())]), BodyEnd.BROKEN),
+        (ResponseFailed([Failure(error.ConnectionLost())]), BodyEnd.BROKEN),
     ],
 )
-def test_only_a_body_that_its_framing_completes_is_complete(reason: Exception) -> None:
+def test_only_a_body_that_its_framing_completes_is_complete(
+    reason: Exception, end: BodyEnd
+) -> None:
     wire = WireFake()
     response, _service, _clock = answered(wire)
     record = Record()
     response.deliver(record)
     wire.close(reason)
-    assert record.ends == [False]
+    assert record.ends == [end]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from autopilot.dataplane.upstream import AttemptFailed
+from autopilot.policy.ending import BodyEnd
 from autopilot.policy.failover import Outcome
 from autopilot.testing import FakeResponse
 from tests.web.harness import ALIAS, Bench, Client, chat, post
@@ -109,7 +110,7 @@ def test_a_broken_answer_to_a_client_that_does_not_read_is_still_cut() -> None:
     with Bench(upstream) as bench:
         client = bench.client().ask(ALIAS)
         client.fill()
-        upstream.end(complete=False)
+        upstream.end(BodyEnd.BROKEN)
         assert client.wire.closing
         assert not client.answer().whole
         client.settle()

@@ -4,6 +4,7 @@ import pytest
 from twisted.python.failure import Failure
 
 from autopilot.metrics import Metrics
+from autopilot.policy.ending import BodyEnd
 from autopilot.testing import FakeResponse
 from autopilot.web.downstream import FLUSH_SECONDS, RequestDownstream
 from autopilot.web.reset import POLL_SECONDS
@@ -53,7 +54,7 @@ def test_a_break_after_commit_delivers_what_came_and_then_breaks(
     with Bench(upstream) as bench:
         client = bench.client().ask("org/one")
         upstream.send(*parts)
-        upstream.end(complete=False)
+        upstream.end(BodyEnd.BROKEN)
         answer = assert_broken(client)
         assert (answer.status, answer.body, answer.whole) == (status, b"".join(parts), False)
         assert len(bench.posted) == 1
@@ -68,7 +69,7 @@ def test_a_refusal_that_breaks_before_its_first_byte_still_shows_its_status() ->
     upstream = FakeResponse(503, fields=((b"Retry-After", b"3"),))
     with Bench(upstream) as bench:
         client = bench.client().ask("org/one")
-        upstream.end(complete=False)
+        upstream.end(BodyEnd.BROKEN)
         answer = assert_broken(client)
         assert (answer.status, answer.body, answer.whole) == (503, b"", False)
         assert answer.header("retry-after") == ["3"]
@@ -78,7 +79,7 @@ def test_a_break_of_an_answer_of_known_length_leaves_it_short() -> None:
     upstream = FakeResponse(length=10).send(b"half")
     with Bench(upstream) as bench:
         client = bench.client().ask(ALIAS)
-        upstream.end(complete=False)
+        upstream.end(BodyEnd.BROKEN)
         answer = assert_broken(client)
         assert (answer.body, answer.whole) == (b"half", False)
         assert answer.header("content-length") == ["10"]
@@ -88,7 +89,7 @@ def test_a_client_that_does_not_read_a_broken_answer_is_cut_off() -> None:
     upstream = FakeResponse().send(b"first")
     with Bench(upstream) as bench:
         client = bench.client().ask(ALIAS)
-        upstream.end(complete=False)
+        upstream.end(BodyEnd.BROKEN)
         bench.clock.advance(FLUSH_SECONDS - 0.1)
         assert not client.wire.aborted
         bench.clock.advance(0.2)
@@ -99,7 +100,7 @@ def test_nothing_is_read_from_a_client_whose_answer_was_broken() -> None:
     upstream = FakeResponse().send(b"first")
     with Bench(upstream) as bench:
         client = bench.client().send(post(chat(ALIAS)) + post(chat(ALIAS)))
-        upstream.end(complete=False)
+        upstream.end(BodyEnd.BROKEN)
         assert_broken(client)
         client.settle()
         assert len(bench.posted) == 1
@@ -109,7 +110,7 @@ def test_a_broken_answer_is_counted_once_and_logged_as_broken() -> None:
     upstream = FakeResponse().send(b"first")
     with Bench(upstream) as bench:
         client = bench.client().ask(ALIAS)
-        upstream.end(complete=False)
+        upstream.end(BodyEnd.BROKEN)
         (line,) = bench.lines()
         assert (line["status"], line["end"], line["bytes"]) == (200, "upstream_broken", 5)
         client.settle()
@@ -182,7 +183,7 @@ def test_a_metric_that_fails_makes_no_broken_answer_whole(
     with Bench(upstream) as bench:
         broken_metric(monkeypatch, bench.metrics, name)
         client = bench.client().ask(ALIAS)
-        upstream.end(complete=False)
+        upstream.end(BodyEnd.BROKEN)
         answer = assert_broken(client)
         assert (answer.body, answer.whole) == (b"first", False)
         client.settle()
@@ -229,7 +230,7 @@ class TestToHttp10:
         upstream = FakeResponse().send(b"first")
         with Bench(upstream) as bench:
             client = bench.client().send(post(chat(ALIAS), version=OLD))
-            upstream.send(b" second").end(complete=False)
+            upstream.send(b" second").end(BodyEnd.BROKEN)
             assert client.received.endswith(b"\r\n\r\nfirst second")
             bench.clock.advance(POLL_SECONDS)
             assert not client.wire.closing  # the transport's own buffer has not become empty
@@ -249,7 +250,7 @@ class TestToHttp10:
         with Bench(upstream) as bench:
             client = bench.client().send(post(chat(ALIAS), version=OLD))
             client.wire.unsent = 5
-            upstream.end(complete=False)
+            upstream.end(BodyEnd.BROKEN)
             bench.clock.pump([1.0] * (int(FLUSH_SECONDS) - 1))
             assert not client.wire.aborted
             bench.clock.pump([1.0] * 2)
@@ -260,7 +261,7 @@ class TestToHttp10:
         with Bench(upstream) as bench:
             client = bench.client().send(post(chat(ALIAS), version=OLD))
             client.wire.unsent = 5
-            upstream.end(complete=False)
+            upstream.end(BodyEnd.BROKEN)
             client.hang_up()
             assert not bench.clock.getDelayedCalls()
             assert not client.wire.aborted

@@ -2,6 +2,7 @@
 
 import pytest
 
+from autopilot.policy.ending import BodyEnd
 from autopilot.policy.picture import Picture
 from autopilot.testing import FakeResponse, picture_of
 from tests.web.harness import ALIAS, Bench, chat, post, sent_upstream
@@ -228,7 +229,7 @@ def test_a_direct_answer_names_no_model(status: int) -> None:
 
 
 def test_a_refusal_of_our_own_names_no_model() -> None:
-    with Bench(FakeResponse().end(complete=False), FakeResponse().end()) as bench:
+    with Bench(FakeResponse().end(BodyEnd.BROKEN), FakeResponse().end()) as bench:
         answer = bench.call(post(chat(ALIAS)))
         assert answer.status == 502
         assert answer.header(SELECTED) == []

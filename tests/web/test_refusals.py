@@ -8,6 +8,7 @@ from twisted.python.failure import Failure
 
 from autopilot.dataplane.upstream import AttemptFailed
 from autopilot.policy.catalog import Catalog
+from autopilot.policy.ending import BodyEnd
 from autopilot.policy.failover import RULES, Outcome
 from autopilot.policy.picture import Picture
 from autopilot.testing import FakeResponse, picture_of
@@ -179,10 +180,10 @@ def test_a_first_byte_that_never_comes_is_a_gateway_timeout() -> None:
         assert upstream.discarded
 
 
-@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize("end", BodyEnd)
 @pytest.mark.parametrize("length", [0, None])
-def test_a_success_without_a_byte_is_a_bad_gateway(*, complete: bool, length: int | None) -> None:
-    with Bench(FakeResponse(200, length=length).end(complete=complete)) as bench:
+def test_a_success_without_a_byte_is_a_bad_gateway(end: BodyEnd, length: int | None) -> None:
+    with Bench(FakeResponse(200, length=length).end(end)) as bench:
         assert_refused(bench.call(post(chat("org/one"))), 502, "upstream_body_error")
 
 

@@ -7,6 +7,7 @@ import pytest
 from twisted.python.failure import Failure
 
 from autopilot.dataplane.upstream import AttemptFailed
+from autopilot.policy.ending import BodyEnd
 from autopilot.policy.failover import Outcome
 from autopilot.policy.picture import Picture
 from autopilot.testing import FakeResponse
@@ -78,7 +79,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "limited": lambda: ([FakeResponse(429).send(ANSWER).end()], ask(ALIAS), nothing),
     "not found": lambda: ([FakeResponse(404).send(ANSWER).end()], ask("org/one"), nothing),
     "no content": lambda: ([FakeResponse(204).end(), FakeResponse(204).end()], ask(ALIAS), nothing),
-    "broken": lambda: ([FakeResponse().send(ANSWER).end(complete=False)], ask(ALIAS), nothing),
+    "broken": lambda: ([FakeResponse().send(ANSWER).end(BodyEnd.BROKEN)], ask(ALIAS), nothing),
     "empty": lambda: ([FakeResponse().end()], ask("org/one"), nothing),
     "lost": lambda: ([AttemptFailed(Outcome.CONNECTION_LOST)], ask("org/one"), nothing),
     "silent": lambda: ([None], ask("org/one"), wait),

@@ -4,6 +4,7 @@ import pytest
 from twisted.python import log
 from twisted.python.failure import Failure
 
+from autopilot.policy.ending import BodyEnd
 from autopilot.testing import FakeResponse
 from autopilot.web.downstream import RequestDownstream
 from tests.web.harness import (
@@ -237,7 +238,7 @@ def test_what_upstream_sends_after_that_goes_nowhere() -> None:
         client = bench.client().ask(ALIAS)
         seen = client.received
         gone(bench, client)
-        upstream.send(b"second").end(complete=False)
+        upstream.send(b"second").end(BodyEnd.BROKEN)
         assert client.received == seen
         assert bench.count("autopilot_stream_ends_total", end="client_gone") == 1.0
         assert bench.count("autopilot_stream_ends_total", end="upstream_broken") == 0.0
