@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Settings kept in .env, if there is one; see .env.example.
+DOTENV := set -a; [ ! -f .env ] || . ./.env; set +a;
+
 .PHONY: help venv demo run test lint typing smoke packaging lock clean
 
 help: ## list the targets
@@ -18,10 +21,10 @@ $(BIN)/.installed: requirements/dev.txt pyproject.toml setup.py
 venv: $(BIN)/.installed ## make .venv with everything that is needed
 
 demo: venv ## simulator and router on 127.0.0.1:8080, with a curl line to try
-	@$(BIN)/python scripts/demo.py
+	@$(DOTENV) exec $(BIN)/python scripts/demo.py
 
 run: venv ## the router against the real platform
-	@$(BIN)/twistd -n --pidfile= autopilot
+	@$(DOTENV) exec $(BIN)/twistd -n --pidfile= autopilot
 
 test: venv ## all that CI runs: lint, types, tests, smoke, packaging
 	@mkdir -p logs

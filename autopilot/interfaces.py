@@ -93,17 +93,22 @@ class IUpstreamResponse(Interface):
     def abort() -> None:
         """Close the connection now: nobody wants the rest. `ended` may still be called."""
 
-    def discard() -> None:
-        """Nobody wants the body: keep the connection if the rest of it is small and quick."""
+    def discard(heard: Callable[[bytes], None] | None) -> None:
+        """Nobody wants the body: keep the connection if the rest of it is small and quick.
+
+        `heard` is called with the beginning of it, if it could be read.
+        """
 
 
 class IUpstream(Interface):
     """The other end of an attempt, as the engine needs it."""
 
     def post(
-        path: str, fields: Sequence[tuple[bytes, bytes]], body: bytes
+        path: str, fields: Sequence[tuple[bytes, bytes]], body: bytes, *, fresh: bool
     ) -> Deferred[IUpstreamResponse]:
         """Send a request and wait for the header fields of its answer.
+
+        `fresh`: over a new connection, because an old one is suspect.
 
         Raises:
             AttemptFailed: with the outcome, when there is no answer.

@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 _FRAMES_SHOWN = 5
+_QUIET = {LogLevel.debug, LogLevel.info}
 
 
 def say(log: Logger, event: str, *, level: str = "info", **record: object) -> None:
@@ -65,6 +66,10 @@ class LineObserver:
 def _without_peers(event: LogEvent) -> object:
     # Twisted's own lines about a connection ("Timing out client: {peer}") name the client's address.
     if "peer" in event:
+        return PredicateResult.no
+    # Its parser has a line for every interim response, of which an upstream can send any number.
+    chatty = event.get("log_namespace", "").startswith("twisted.web.")
+    if chatty and event.get("log_level") in _QUIET:
         return PredicateResult.no
     return PredicateResult.maybe
 

@@ -5,16 +5,24 @@ catalogue id or `other`, and the number of model labels is bounded although ids 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from autopilot import __version__
 from autopilot.interfaces import IPictureSource, Seconds
 from autopilot.policy.catalog import RowFault
 from autopilot.policy.ending import End
-from autopilot.policy.failover import Outcome
+from autopilot.policy.failover import ORIGIN_OUTCOMES, Outcome
+from autopilot.policy.rest import CAUSES
 
 MAX_MODEL_LABELS = 1_000
 """Model labels beyond this become `other`: ids churn, and a process may live for months."""
@@ -22,24 +30,22 @@ MAX_MODEL_LABELS = 1_000
 OTHER = "other"
 
 _LATENCY_BUCKETS = (
-    *(
-        0.005,
-        0.01,
-        0.025,
-        0.05,
-        0.1,
-        0.25,
-        0.5,
-        1.0,
-        2.5,
-        5.0,
-        10.0,
-        30.0,
-        60.0,
-        120.0,
-        300.0,
-        600.0,
-    ),
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    120.0,
+    300.0,
+    600.0,
 )
 
 
@@ -71,6 +77,8 @@ class Metrics:
     """All metrics of one router, registered in `registry`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        # One more series for each of ours, which no dashboard wants.
+        disable_created_metrics()
         self._registry = registry
         self._models: set[str] = set()
         self.in_progress = Gauge(
@@ -114,6 +122,18 @@ class Metrics:
             ["phase"],
             registry=registry,
         )
+        self.rests = Counter(
+            "autopilot_rests_total",
+            "Failures after which a model was asked last for a while, by outcome.",
+            ["reason"],
+            registry=registry,
+        )
+        self.origin_failures = Counter(
+            "autopilot_origin_failures_total",
+            "Failures to reach the upstream at all, which say nothing about a model.",
+            ["reason"],
+            registry=registry,
+        )
         self.stale_retries = Counter(
             "autopilot_stale_connection_retries_total",
             "Silent retries after the upstream had closed a pooled connection.",
@@ -150,6 +170,10 @@ class Metrics:
         ).labels(version=__version__).set(1)
         for outcome in Outcome:
             self.attempts.labels(outcome=outcome.value)
+        for outcome in ORIGIN_OUTCOMES:
+            self.origin_failures.labels(reason=outcome.value)
+        for outcome in CAUSES:
+            self.rests.labels(reason=outcome.value)
         for end in End:
             self.stream_ends.labels(end=end.value)
         for phase in Phase:
@@ -197,6 +221,14 @@ class Metrics:
             ),
         ):
             Gauge(name, text, registry=self._registry).set_function(read)
+
+    def watch_rests(self, resting: Callable[[], float]) -> None:
+        """Register the gauge that counts the models that rest, by `resting` at each scrape."""
+        Gauge(
+            "autopilot_resting_models",
+            "Models that failed and are asked last for a while.",
+            registry=self._registry,
+        ).set_function(resting)
 
     def selected(self, mode: Mode, model: str | None) -> None:
         """Count a committed answer of `model`, a catalogue id, or None for a name that is none."""

@@ -8,6 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
@@ -21,6 +22,7 @@ from autopilot.controlplane.refresher import (
 )
 from autopilot.controlplane.state import RoutingState
 from autopilot.dataplane.engine import Engine
+from autopilot.dataplane.journal import refusal_recorder
 from autopilot.dataplane.router import Limits, Router
 from autopilot.dataplane.upstream import Upstream
 from autopilot.http_client import make_client
@@ -29,9 +31,11 @@ from autopilot.logs import observer, say
 from autopilot.metrics import Feed, Metrics
 from autopilot.policy.deadlines import Deadlines
 from autopilot.policy.readiness import MaxAges
+from autopilot.policy.rest import RestTable
 from autopilot.policy.stickiness import StickyTable
 from autopilot.setting_values import ListenAddress
 from autopilot.settings import Settings
+from autopilot.trust_store import TrustStoreCheck
 from autopilot.web.app import Api
 from autopilot.web.cors import Cors
 from autopilot.web.server import AutopilotSite
@@ -40,9 +44,6 @@ _log = Logger(namespace="autopilot.service")
 
 LISTEN_BACKLOG = 1024
 """Twisted's 50 makes a burst of connections wait a second for a repeated SYN."""
-
-MAX_IDLE_UPSTREAM = 128
-"""Idle upstream connections kept. Below the number of concurrent requests, connections churn."""
 
 MAX_IDLE_FEEDS = 2
 """One connection for each of the two feeds."""
@@ -78,12 +79,17 @@ class Listener(Service):
 
     def _listen(self) -> None:
         if self.port is None:
-            self.port = self._reactor.listenTCP(
-                self._address.port,
-                self._factory,
-                backlog=LISTEN_BACKLOG,
-                interface=self._address.host,
-            )
+            try:
+                self.port = self._reactor.listenTCP(
+                    self._address.port,
+                    self._factory,
+                    backlog=LISTEN_BACKLOG,
+                    interface=self._address.host,
+                )
+            except CannotListenError as error:
+                address = f"{self._address.host}, port {self._address.port}"
+                reason = getattr(error.socketError, "strerror", None) or "not possible"
+                raise SystemExit(f"autopilot: cannot listen on {address}: {reason}") from None
             say(_log, "listening", port=bound_port(self.port))
 
 
@@ -162,7 +168,7 @@ def make_service(
     metrics.watch(state, monotonic=monotonic, wall=wall)
     upstream_pool = ClientPool(
         reactor,
-        max_idle=MAX_IDLE_UPSTREAM,
+        max_idle=settings.upstream_max_idle_connections,
         connect_timeout=settings.upstream_connect_timeout,
     )
     feeds_pool = ClientPool(
@@ -177,11 +183,15 @@ def make_service(
         ),
         settings.backend_base_url,
         clock=reactor,
+        only_fresh=upstream_pool.pool.only_fresh,
     )
     api = _api(settings, state, upstream, metrics, reactor=reactor, monotonic=monotonic)
     service = AutopilotService(settings)
     # Stopped in the reverse order: the listener first, the pools last.
     children = [
+        TrustStoreCheck(
+            (settings.backend_base_url, settings.models_url, settings.utilization_url)
+        ),
         upstream_pool,
         feeds_pool,
         UpstreamService(upstream),
@@ -193,6 +203,7 @@ def make_service(
                 api.app.resource(),
                 max_body_bytes=settings.max_request_bytes,
                 cors=Cors(settings.cors_allow_origins),
+                refused=refusal_recorder(metrics, monotonic),
                 reactor=reactor,
             ),
         ),
@@ -251,9 +262,13 @@ def _api(
     reactor: Any,
     monotonic: Seconds,
 ) -> Api:
+    rests = RestTable()
+    metrics.watch_rests(lambda: rests.count(now=monotonic()))
     engine = Engine(
         upstream,
         clock=reactor,
+        rests=rests,
+        monotonic=monotonic,
         deadlines=Deadlines(
             headers=settings.upstream_header_timeout,
             completion=settings.upstream_completion_timeout,
@@ -266,13 +281,14 @@ def _api(
         engine,
         state,
         StickyTable(ttl=settings.sticky_ttl, max_entries=settings.sticky_max_entries),
+        rests,
         secret=secrets.token_bytes(32),
         limits=Limits(
             aliases=settings.model_aliases,
             max_list_items=settings.max_model_list_items,
             max_attempts=settings.max_attempts,
         ),
-        clock=reactor,
+        monotonic=monotonic,
     )
     return Api(
         router,

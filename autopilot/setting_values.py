@@ -111,9 +111,10 @@ def url(text: str) -> str:
 def base_url(text: str) -> str:
     """An absolute URL that a path may be appended to."""
     http_url(text)
-    if "?" in text:
+    base = text.rstrip("/")
+    if "?" in text or base.endswith("/v1"):
         raise ValueError
-    return text.rstrip("/")
+    return base
 
 
 def listen_address(text: str) -> ListenAddress:

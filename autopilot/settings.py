@@ -38,6 +38,7 @@ class Settings:
     upstream_header_timeout: float
     upstream_completion_timeout: float
     upstream_first_body_byte_timeout: float
+    upstream_max_idle_connections: int
     stream_idle_timeout: float
     request_timeout: float
     sticky_ttl: float
@@ -93,6 +94,10 @@ def load(environ: Mapping[str, str]) -> Settings:
             values[spec.field] = spec.parse(text)
         except ValueError:
             faults.append(f"{spec.name}={_shown(text)!r} is not accepted: expected {spec.accepts}")
+    if values.get("trust_proxy_headers") and values.get("trusted_proxy_cidrs") == ():
+        faults.append(
+            "TRUST_PROXY_HEADERS='true' is not accepted alone: TRUSTED_PROXY_CIDRS names none"
+        )
     if faults:
         raise SettingsError(faults, values)
     return Settings(**values)
@@ -167,7 +172,7 @@ SPECS: tuple[Spec, ...] = (
     _list(
         "BACKEND_BASE_URL",
         "https://llm.chutes.ai",
-        f"{_A_URL} or query",
+        f"{_A_URL} or query, and without the /v1 of its routes",
         setting_values.base_url,
         "Where requests are sent; /v1/chat/completions is appended.",
     ),
@@ -229,6 +234,13 @@ SPECS: tuple[Spec, ...] = (
         "UPSTREAM_FIRST_BODY_BYTE_TIMEOUT_MS",
         120_000,
         "Deadline of the first body byte after the headers of a 2xx.",
+    ),
+    _whole(
+        "UPSTREAM_MAX_IDLE_CONNECTIONS",
+        128,
+        1,
+        10_000,
+        "Most idle connections kept; below the number of concurrent requests, connections churn.",
     ),
     _duration(
         "STREAM_IDLE_TIMEOUT_MS",

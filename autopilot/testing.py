@@ -4,7 +4,7 @@ They record what is done to them, and refuse what the real ones would not surviv
 byte before it, an end after the end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
@@ -95,9 +95,11 @@ class FakeResponse:
         """See `IUpstreamResponse`."""
         self.aborted = True
 
-    def discard(self) -> None:
-        """See `IUpstreamResponse`."""
+    def discard(self, heard: Callable[[bytes], None] | None) -> None:
+        """See `IUpstreamResponse`. What was sent so far is heard at once."""
         self.discarded = True
+        if heard is not None and self._early:
+            heard(b"".join(self._early))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,7 @@ class Posted:
     path: str
     fields: Fields
     body: bytes
+    fresh: bool
     answer: Deferred[IUpstreamResponse] = field(default_factory=Deferred)
 
 
@@ -122,9 +125,12 @@ class FakeUpstream:
         self.cancelled = 0
         self._scripted = list(scripted)
 
-    def post(self, path: str, fields: Fields, body: bytes) -> Deferred[IUpstreamResponse]:
+    def post(
+        self, path: str, fields: Fields, body: bytes, *, fresh: bool
+    ) -> Deferred[IUpstreamResponse]:
         """See `IUpstream`."""
-        posted = Posted(path=path, fields=fields, body=body, answer=Deferred(self._cancel))
+        answer: Deferred[IUpstreamResponse] = Deferred(self._cancel)
+        posted = Posted(path=path, fields=fields, body=body, fresh=fresh, answer=answer)
         self.posted.append(posted)
         result = self._scripted.pop(0) if self._scripted else None
         if isinstance(result, Exception):

@@ -113,7 +113,9 @@ def test_the_settings_are_those_of_the_table() -> None:
 def test_the_metrics_are_those_of_the_registry() -> None:
     registry = CollectorRegistry()
     source = IPictureSource(FixedPicture(Picture()))
-    Metrics(registry).watch(source, monotonic=lambda: 0.0, wall=lambda: 0.0)
+    metrics = Metrics(registry)
+    metrics.watch(source, monotonic=lambda: 0.0, wall=lambda: 0.0)
+    metrics.watch_rests(lambda: 0.0)
     there = {
         family.name + ("_total" if family.type == "counter" else "")
         for family in registry.collect()

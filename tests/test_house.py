@@ -20,6 +20,7 @@ LONGEST_MODULE = 350
 VERSION = "__init__"
 # The drawer: imports no room, except that some of it is written in the words of policy.
 DRAWER = {
+    "client_protocol",
     "connection_pool",
     "http_client",
     "interfaces",
@@ -27,6 +28,7 @@ DRAWER = {
     "metrics",
     "setting_values",
     "settings",
+    "trust_store",
     VERSION,
 }
 BELOW = {"policy", *DRAWER}
@@ -40,8 +42,10 @@ ALLOWED: dict[str, set[str]] = {
     "logs": set(),
     "setting_values": set(),
     "settings": {"setting_values"},
-    "connection_pool": set(),
+    "client_protocol": {"policy"},
+    "connection_pool": {"client_protocol", "logs"},
     "http_client": {"connection_pool"},
+    "trust_store": {"logs"},
     "controlplane": BELOW,
     "dataplane": BELOW,
     "web": {"dataplane", *BELOW},

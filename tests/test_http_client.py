@@ -284,7 +284,7 @@ def test_the_replacement_is_a_new_connection_even_if_another_one_is_idle() -> No
         bench.net.accept(index).answer(b"x")
         read(requesting)
     requesting = bench.request(b"{}")
-    bench.net.lines[0].hang_up()
+    bench.net.lines[1].hang_up()
     assert bench.net.dialled == 3
     bench.net.accept().answer(b"y")
     assert read(requesting)[1].data == b"y"

@@ -26,6 +26,8 @@ DOCUMENTED = {
     "autopilot_selections_total": ("counter", {"mode", "model"}),
     "autopilot_stream_ends_total": ("counter", {"end"}),
     "autopilot_clients_gone_total": ("counter", {"phase"}),
+    "autopilot_rests_total": ("counter", {"reason"}),
+    "autopilot_origin_failures_total": ("counter", {"reason"}),
     "autopilot_time_to_first_byte_seconds": ("histogram", {"mode"}),
     "autopilot_request_duration_seconds": ("histogram", {"mode"}),
     "autopilot_catalog_age_seconds": ("gauge", set[str]()),

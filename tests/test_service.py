@@ -17,10 +17,10 @@ from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.internet.error import ConnectError, ConnectionDone
+from twisted.internet.error import CannotListenError, ConnectError, ConnectionDone
 from twisted.internet.interfaces import IListeningPort, IProtocol, IReactorTCP
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.testing import StringTransport
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
@@ -400,3 +400,14 @@ class Reader(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
         self.whole.callback(self._received)
+
+
+def test_a_port_in_use_stops_the_start_with_one_sentence() -> None:
+    class TakenReactor(MemoryReactorClock):
+        def listenTCP(self, *_arguments: object, **_named: object) -> IListeningPort:
+            raise CannotListenError("0.0.0.0", 8080, OSError(98, "Address already in use"))  # noqa: S104
+
+    service = make_service(load({}), cast("ISelector", Capacity()), TakenReactor())
+    with pytest.raises(SystemExit) as caught:
+        service.privilegedStartService()
+    assert str(caught.value).endswith("port 8080: Address already in use")

@@ -31,6 +31,7 @@ DEFAULTS = Settings(
     upstream_header_timeout=10.0,
     upstream_completion_timeout=600.0,
     upstream_first_body_byte_timeout=120.0,
+    upstream_max_idle_connections=128,
     stream_idle_timeout=120.0,
     request_timeout=0.0,
     sticky_ttl=1800.0,
@@ -62,6 +63,7 @@ VARIABLES = [
     "UPSTREAM_HEADER_TIMEOUT_MS",
     "UPSTREAM_COMPLETION_TIMEOUT_MS",
     "UPSTREAM_FIRST_BODY_BYTE_TIMEOUT_MS",
+    "UPSTREAM_MAX_IDLE_CONNECTIONS",
     "STREAM_IDLE_TIMEOUT_MS",
     "REQUEST_TIMEOUT_MS",
     "STICKY_TTL_SECS",
@@ -89,6 +91,7 @@ BOUNDS = {
     "UPSTREAM_HEADER_TIMEOUT_MS": (1, DAY_MS),
     "UPSTREAM_COMPLETION_TIMEOUT_MS": (1, DAY_MS),
     "UPSTREAM_FIRST_BODY_BYTE_TIMEOUT_MS": (1, DAY_MS),
+    "UPSTREAM_MAX_IDLE_CONNECTIONS": (1, 10_000),
     "STREAM_IDLE_TIMEOUT_MS": (1, DAY_MS),
     "REQUEST_TIMEOUT_MS": (0, DAY_MS),
     "STICKY_TTL_SECS": (0, 86_400),
@@ -316,7 +319,20 @@ def test_user_information_in_a_url_with_a_slip_is_not_shown_either(text: str) ->
     ],
 )
 def test_a_switch_is_a_word_for_yes_or_no(text: str, *, value: bool) -> None:
-    assert load({"TRUST_PROXY_HEADERS": text}).trust_proxy_headers is value
+    environ = {"TRUST_PROXY_HEADERS": text, "TRUSTED_PROXY_CIDRS": "10.0.0.0/8"}
+    assert load(environ).trust_proxy_headers is value
+
+
+def test_trust_in_nobody_is_a_fault() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({"TRUST_PROXY_HEADERS": "true"})
+    (fault,) = caught.value.faults
+    assert "TRUSTED_PROXY_CIDRS" in fault
+
+
+@pytest.mark.parametrize("text", ["https://h/v1", "https://h/v1/"])
+def test_the_base_url_of_the_sdks_is_named_as_one_path_too_many(text: str) -> None:
+    assert "/v1" in fault_of("BACKEND_BASE_URL", text)
 
 
 @pytest.mark.parametrize("text", ["on", "off", "2", "y", "true,"])

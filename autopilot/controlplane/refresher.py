@@ -27,6 +27,10 @@ from autopilot.policy.catalog import (
 
 _log = Logger(namespace="autopilot.controlplane")
 
+RETRY_SECONDS = 5.0
+"""How soon a failed fetch is repeated, where its interval is longer: a router that started before its
+upstream must not wait five minutes for a catalogue."""
+
 _OK = "ok"
 _ERROR = "error"
 
@@ -93,12 +97,15 @@ class Refresher(Service):
         self._loop.clock = clock
         self._ended: Deferred[None] = succeed(None)
         self._refreshing: Deferred[None] | None = None
+        self._due = 0.0
         self._last_result = _OK
 
     def startService(self) -> None:
         """Start the loop; the first fetch begins at once."""
         super().startService()
-        self._ended = self._loop.start(self._source.interval).addCallback(lambda _loop: None)
+        self._due = 0.0
+        tick = min(self._source.interval, RETRY_SECONDS)
+        self._ended = self._loop.start(tick).addCallback(lambda _loop: None)
 
     def stopService(self) -> Deferred[None]:
         """Stop the loop and any fetch under way. Fires when both are gone."""
@@ -110,10 +117,13 @@ class Refresher(Service):
         return self._ended
 
     def _tick(self) -> Deferred[None]:
+        if self._clock.seconds() < self._due:
+            return succeed(None)
         self._refreshing = Deferred.fromCoroutine(self._refresh())
         return self._refreshing
 
     async def _refresh(self) -> None:
+        started = self._clock.seconds()
         dropped: Mapping[RowFault, int] = {}
         try:
             body = await fetch(
@@ -125,6 +135,10 @@ class Refresher(Service):
             )
             dropped = self._publish(body)
             result = _OK
+            # Half a tick early, since the loop may call a moment before the full interval.
+            self._due = (
+                started + self._source.interval - min(self._source.interval, RETRY_SECONDS) / 2
+            )
         except CancelledError:
             return
         except (FetchError, FeedError) as error:

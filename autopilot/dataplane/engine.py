@@ -4,7 +4,8 @@ The verdicts come from `autopilot.policy.failover`. Commit is one visible call, 
 in `_give`; nothing after it can lead back to another candidate.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from twisted.python.failure import Failure
 from autopilot.dataplane.journal import Journal
 from autopilot.dataplane.relay import Relay
 from autopilot.dataplane.upstream import AttemptFailed
-from autopilot.interfaces import IDownstream, IUpstream, IUpstreamResponse
+from autopilot.interfaces import IDownstream, IUpstream, IUpstreamResponse, Seconds
 from autopilot.metrics import Phase
 from autopilot.policy.chatbody import ChatBody
 from autopilot.policy.deadlines import Deadlines
@@ -24,6 +25,7 @@ from autopilot.policy.errors import Refusal
 from autopilot.policy.failover import (
     JUDGED_BODY_BYTES,
     JUDGED_BODY_SECONDS,
+    ORIGIN_OUTCOMES,
     RULES,
     Outcome,
     Verdict,
@@ -33,7 +35,10 @@ from autopilot.policy.failover import (
 )
 from autopilot.policy.gate import FirstBytes, Gate, gate_for
 from autopilot.policy.headers import Fields, downstream_fields
+from autopilot.policy.rest import CAUSES, RestTable, cause_in
 from autopilot.policy.stickiness import Affinity
+
+_SUSPECT_CONNECTION = {*ORIGIN_OUTCOMES, Outcome.CONNECTION_LOST}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,22 +67,40 @@ class _Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Turn:
-    """One candidate's turn: whether there is another, and the seconds left of the whole request."""
+    """One candidate's turn.
+
+    `remaining`: there is another; `left`: seconds of the whole request; `fresh`: the connection before
+    failed, and another of the pool may have the same fault.
+    """
 
     name: str
     remaining: bool
-    left: float | None
+    left: float
+    fresh: bool
 
     def within(self, seconds: float) -> float:
         """`seconds`, or what is left."""
-        return seconds if self.left is None else min(seconds, self.left)
+        return max(min(seconds, self.left), 0.0)
 
 
 class Engine:
-    """Carries exchanges over one `IUpstream`."""
+    """Carries exchanges over one `IUpstream`.
 
-    def __init__(self, upstream: IUpstream, *, clock: IReactorTime, deadlines: Deadlines) -> None:
+    `clock` runs the timers; `monotonic` measures, where the clock is one that may be set.
+    """
+
+    def __init__(
+        self,
+        upstream: IUpstream,
+        *,
+        clock: IReactorTime,
+        deadlines: Deadlines,
+        rests: RestTable,
+        monotonic: Seconds | None = None,
+    ) -> None:
+        self._now = clock.seconds if monotonic is None else monotonic
         self._upstream = upstream
+        self._rests = rests
         self._clock = clock
         self._deadlines = deadlines
 
@@ -88,48 +111,94 @@ class Engine:
             Refusal: no candidate gave an answer that could be passed on; `begin` was not called.
             CancelledError: the client went away before `begin`.
         """
-        started = self._clock.seconds()
+        started = self._now()
         total = self._deadlines.total
+        deadline = math.inf if total is None else started + total
         previous: Outcome | None = None
         for position, name in enumerate(exchange.candidates):
-            began = self._clock.seconds()
-            left = None if total is None else max(total - (began - started), 0.0)
-            more = position + 1 < len(exchange.candidates)
-            turn = _Turn(name=name, remaining=more, left=left)
+            began = self._now()
+            turn = _Turn(
+                name=name,
+                remaining=position + 1 < len(exchange.candidates),
+                left=deadline - began,
+                fresh=previous in _SUSPECT_CONNECTION,
+            )
+            self._rests.asked(name, now=began)
             try:
                 attempt = await self._attempt(exchange, turn, journal)
             except CancelledError:
-                journal.attempted(name, Outcome.CLIENT_GONE, self._clock.seconds() - began)
+                self._rests.returned(name)
+                journal.attempted(name, Outcome.CLIENT_GONE, self._now() - began)
                 raise
-            outcome = attempt.outcome
-            now = self._clock.seconds()
-            journal.attempted(name, outcome, now - began)
-            if RULES[outcome].blames_model and exchange.affinity is not None:
-                exchange.affinity.failed(name)
-            more = more and (total is None or now - started < total)
-            verdict = decide(outcome, remaining=more, previous=previous)
-            relay = attempt.relay
+            outcome, relay = attempt.outcome, attempt.relay
+            now = self._now()
+            rest = self._learn(exchange, name, outcome, now)
+            journal.attempted(name, outcome, now - began, rest=rest)
+            remaining = turn.remaining and now < deadline
+            verdict = decide(outcome, remaining=remaining, previous=previous)
             if relay is not None and verdict in {Verdict.COMMIT, Verdict.PASS_THROUGH}:
                 exchange.body = None
-                until = None if total is None else total - (now - started)
                 try:
-                    with self._bounded(relay, until):
+                    with self._bounded(relay, deadline - now):
                         await self._give(outcome, name, relay, exchange, downstream, journal)
                 except BaseException:
                     relay.abort()
                     raise
                 return
             if relay is not None:
-                relay.response.discard()
+                relay.response.discard(self._listener(name, outcome))
             if verdict is not Verdict.NEXT:
-                raise _refusal(outcome)
+                raise self._refusal(exchange, outcome)
             journal.failed_over(outcome)
             previous = outcome
 
+    def _learn(self, exchange: Exchange, name: str, outcome: Outcome, now: float) -> float | None:
+        """Keep what `outcome` says of the model; the seconds that it rests now, if it does."""
+        if exchange.affinity is not None:
+            if outcome is Outcome.SUCCESS:
+                exchange.affinity.served(name, now=now)
+            elif RULES[outcome].blames_model:
+                exchange.affinity.failed(name)
+        cause = CAUSES.get(outcome)
+        if cause is not None:
+            return self._rests.failed(name, cause, now=now)
+        if outcome is Outcome.SUCCESS:
+            self._rests.succeeded(name)
+        else:
+            self._rests.returned(name)
+        return None
+
+    def _listener(self, name: str, outcome: Outcome) -> Callable[[bytes], None] | None:
+        """What learns from the unwanted body of a 503 how long the model should rest."""
+
+        def heard(body: bytes) -> None:
+            cause = cause_in(body)
+            if cause is not None:
+                self._rests.failed(name, cause, now=self._now())
+
+        return heard if outcome is Outcome.UNAVAILABLE else None
+
+    def _retry_after(self, exchange: Exchange, outcome: Outcome) -> int | None:
+        """The soonest recovery in seconds, if waiting for one is what the client should do."""
+        now = self._now()
+        if outcome is Outcome.CAPACITY or (
+            outcome in CAUSES
+            and all(self._rests.resting(name, now=now) for name in exchange.candidates)
+        ):
+            return self._rests.retry_after(exchange.candidates, now=now)
+        return None
+
+    def _refusal(self, exchange: Exchange, outcome: Outcome) -> Refusal:
+        refusal = RULES[outcome].refusal
+        if refusal is None:
+            raise RuntimeError(f"{outcome.name} has neither an answer nor a refusal")
+        code, message = refusal
+        return Refusal(code, message, retry_after=self._retry_after(exchange, outcome))
+
     @contextmanager
-    def _bounded(self, relay: Relay, seconds: float | None) -> Iterator[None]:
-        """Within it, `relay` is stopped after `seconds`."""
-        if seconds is None:
+    def _bounded(self, relay: Relay, seconds: float) -> Iterator[None]:
+        """Within it, `relay` is stopped after `seconds`, which may be infinite."""
+        if math.isinf(seconds):
             yield
             return
         timer = self._clock.callLater(max(seconds, 0.0), relay.stop, End.UPSTREAM_STALLED)
@@ -165,7 +234,7 @@ class Engine:
             stream=body.stream, body_bytes=len(body.raw), last=not turn.remaining
         )
         sent = body.with_model(turn.name) if exchange.routed else body.raw
-        answering = self._upstream.post(exchange.path, exchange.fields, sent)
+        answering = self._upstream.post(exchange.path, exchange.fields, sent, fresh=turn.fresh)
 
         def late(_result: object, _seconds: float) -> Failure:
             return Failure(AttemptFailed(Outcome.HEADER_TIMEOUT))
@@ -201,12 +270,11 @@ class Engine:
     ) -> None:
         success = outcome is Outcome.SUCCESS
         response = relay.response
-        if success and exchange.affinity is not None:
-            exchange.affinity.served(name, now=self._clock.seconds())
         fields = downstream_fields(
             response.fields,
             selected=name if exchange.routed else None,
             stops_retries=RULES[outcome].stops_retries,
+            retry_after=self._retry_after(exchange, outcome),
         )
         journal.began(name, response.status, success=success)
         downstream.begin(response.status, fields, response.length)
@@ -217,11 +285,3 @@ class Engine:
             journal.client_left(Phase.STREAM)
         finally:
             journal.ended(end, relay.bytes_sent)
-
-
-def _refusal(outcome: Outcome) -> Refusal:
-    refusal = RULES[outcome].refusal
-    if refusal is None:
-        raise RuntimeError(f"{outcome.name} has neither an answer nor a refusal")
-    code, message = refusal
-    return Refusal(code, message)

@@ -14,7 +14,8 @@ from autopilot.interfaces import Seconds
 from autopilot.logs import say
 from autopilot.metrics import OTHER, Metrics, Mode, Phase
 from autopilot.policy.ending import End
-from autopilot.policy.failover import Outcome
+from autopilot.policy.errors import ErrorBody
+from autopilot.policy.failover import ORIGIN_OUTCOMES, Outcome
 
 _log = Logger(namespace="autopilot.access")
 
@@ -34,6 +35,7 @@ class AttemptRecord:
     model: str
     outcome: Outcome
     seconds: float
+    rest: float | None
 
 
 def _never_raises(method: Callable[P, None]) -> Callable[P, None]:
@@ -69,12 +71,19 @@ class Journal:
         metrics.in_progress.inc()
 
     @_never_raises
-    def attempted(self, model: str, outcome: Outcome, seconds: float) -> None:
-        """An attempt came to `outcome`."""
+    def attempted(
+        self, model: str, outcome: Outcome, seconds: float, *, rest: float | None = None
+    ) -> None:
+        """An attempt came to `outcome`; `rest` is for how many seconds the model now rests."""
+        label = self.label(model) or OTHER
         self._attempts.append(
-            AttemptRecord(model=self.label(model) or OTHER, outcome=outcome, seconds=seconds)
+            AttemptRecord(model=label, outcome=outcome, seconds=seconds, rest=rest)
         )
         self._metrics.attempts.labels(outcome=outcome.value).inc()
+        if rest is not None:
+            self._metrics.rests.labels(reason=outcome.value).inc()
+        if outcome in ORIGIN_OUTCOMES:
+            self._metrics.origin_failures.labels(reason=outcome.value).inc()
 
     @_never_raises
     def failed_over(self, outcome: Outcome) -> None:
@@ -127,6 +136,7 @@ class Journal:
                     "model": attempt.model,
                     "outcome": attempt.outcome.value,
                     "ms": _milliseconds(attempt.seconds),
+                    **({} if attempt.rest is None else {"rest_s": round(attempt.rest, 1)}),
                 }
                 for attempt in self._attempts
             ],
@@ -136,6 +146,17 @@ class Journal:
             bytes=self._bytes,
             ms=_milliseconds(duration),
         )
+
+
+def refusal_recorder(metrics: Metrics, clock: Seconds) -> Callable[[bytes, ErrorBody], None]:
+    """What counts and logs a request that was refused while it arrived, by its id and the refusal."""
+
+    def refused(request_id: bytes, error: ErrorBody) -> None:
+        journal = Journal(request_id=request_id.decode("ascii"), metrics=metrics, clock=clock)
+        journal.refused(error.status, error.code)
+        journal.close()
+
+    return refused
 
 
 def _milliseconds(seconds: float) -> float:

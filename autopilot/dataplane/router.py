@@ -6,11 +6,9 @@ Reads one published picture per request, and nothing else of the control plane.
 from dataclasses import dataclass
 from functools import partial
 
-from twisted.internet.interfaces import IReactorTime
-
 from autopilot.dataplane.engine import Engine, Exchange
 from autopilot.dataplane.journal import Journal
-from autopilot.interfaces import IDownstream, IPictureSource
+from autopilot.interfaces import IDownstream, IPictureSource, Seconds
 from autopilot.metrics import Mode
 from autopilot.policy.chatbody import parse_body
 from autopilot.policy.errors import Code, Refusal
@@ -23,6 +21,7 @@ from autopilot.policy.modelspec import (
     expand,
     parse_model,
 )
+from autopilot.policy.rest import RestTable
 from autopilot.policy.stickiness import Affinity, StickyTable, client_key, prefer
 
 _MODES = {Alias: Mode.ALIAS, PreferenceList: Mode.LIST, Direct: Mode.DIRECT}
@@ -51,6 +50,8 @@ class Incoming:
 class Router:
     """Routes requests by the picture in `source`; keeps clients on their models in `sticky`.
 
+    Models in `rests` are asked last, until they answer or a new catalogue clears them.
+
     `secret` keys the hash by which a client is known; it must not outlive the process.
     """
 
@@ -59,17 +60,20 @@ class Router:
         engine: Engine,
         source: IPictureSource,
         sticky: StickyTable,
+        rests: RestTable,
         *,
         secret: bytes,
         limits: Limits,
-        clock: IReactorTime,
+        monotonic: Seconds,
     ) -> None:
         self._engine = engine
         self._source = source
         self._sticky = sticky
+        self._rests = rests
+        self._catalog = source.picture.catalog
         self._secret = secret
         self._limits = limits
-        self._clock = clock
+        self._now = monotonic
 
     async def route(self, incoming: Incoming, downstream: IDownstream, journal: Journal) -> None:
         """Answer `incoming` through `downstream`. Cancelling means that the client is gone.
@@ -84,6 +88,9 @@ class Router:
 
     def _exchange(self, incoming: Incoming, journal: Journal) -> Exchange:
         picture = self._source.picture
+        if picture.catalog is not self._catalog:
+            self._catalog = picture.catalog
+            self._rests.catalog_changed()
         body = parse_body(incoming.body)
         spec = parse_model(
             body.model,
@@ -123,7 +130,8 @@ class Router:
                 Code.NO_CANDIDATES,
                 "No model can be chosen now: none is known to have an active instance.",
             )
-        preferred = prefer(affinity.model(now=self._clock.seconds()), order)
+        now = self._now()
+        preferred = self._rests.arrange(prefer(affinity.model(now=now), order), now=now)
         return preferred[: limits.max_attempts] if isinstance(spec, Alias) else preferred
 
     def _key(self, incoming: Incoming) -> bytes:

@@ -4,7 +4,8 @@ Every way in which Twisted says that there is no answer becomes an `AttemptFaile
 else; see `outcome_of`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 from OpenSSL.SSL import Error as TlsError
@@ -21,10 +22,11 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
 from zope.interface import implementer
 
+from autopilot.connection_pool import HandshakeFailed
 from autopilot.http_client import NEVER_ANSWERED, WireResponse, reasons_of
 from autopilot.interfaces import IUpstream, IUpstreamBody, IUpstreamResponse
 from autopilot.policy.ending import BodyEnd
-from autopilot.policy.failover import Outcome
+from autopilot.policy.failover import JUDGED_BODY_BYTES, Outcome
 
 DRAIN_BYTES = 64 * 1024
 """How much of an unwanted body is read to keep the connection: more than any error page."""
@@ -46,30 +48,42 @@ class AttemptFailed(Exception):  # noqa: N818 - an outcome, not a fault of the p
 
 @implementer(IUpstream)
 class Upstream:
-    """Sends requests to one base URL."""
+    """Sends requests to one base URL.
 
-    def __init__(self, client: HTTPClient, base_url: str, *, clock: IReactorTime) -> None:
+    Within the context that `only_fresh` gives, the client makes new connections.
+    """
+
+    def __init__(
+        self,
+        client: HTTPClient,
+        base_url: str,
+        *,
+        clock: IReactorTime,
+        only_fresh: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._client = client
+        self._only_fresh = only_fresh
         self._base_url = base_url
         self._clock = clock
         self._drains: set[_Drain] = set()
 
     def post(
-        self, path: str, fields: Sequence[tuple[bytes, bytes]], body: bytes
+        self, path: str, fields: Sequence[tuple[bytes, bytes]], body: bytes, *, fresh: bool
     ) -> Deferred[IUpstreamResponse]:
         """See `IUpstream`."""
         headers = Headers()
         for name, value in fields:
             headers.addRawHeader(name, value)
         producer = BytesProducer(body)
-        requesting: Deferred[Any] = self._client.request(
-            "POST",
-            self._base_url + path,
-            headers=headers,
-            data=cast("bytes", producer),
-            allow_redirects=False,
-            unbuffered=True,
-        )
+        with self._only_fresh() if fresh else nullcontext():
+            requesting: Deferred[Any] = self._client.request(
+                "POST",
+                self._base_url + path,
+                headers=headers,
+                data=cast("bytes", producer),
+                allow_redirects=False,
+                unbuffered=True,
+            )
         requesting.addBoth(producer.release)
         return requesting.addCallbacks(self._answered, _failed)
 
@@ -101,11 +115,13 @@ def outcome_of(failure: Failure) -> Outcome:
     reasons = reasons_of(failure) or (failure,)
     if any(reason.check(CancelledError) for reason in reasons):
         raise CancelledError
-    if any(reason.check(TlsError, VerificationError) for reason in reasons):
-        return Outcome.CONNECT_FAILED
+    if any(reason.check(TlsError, VerificationError, HandshakeFailed) for reason in reasons):
+        return Outcome.TLS_FAILED
     if failure.check(error.TimeoutError, error.TCPTimedOutError):
         return Outcome.CONNECT_TIMEOUT
-    if failure.check(error.ConnectError, error.DNSLookupError):
+    if failure.check(error.DNSLookupError):
+        return Outcome.DNS_FAILED
+    if failure.check(error.ConnectError):
         return Outcome.CONNECT_FAILED
     if failure.check(*NEVER_ANSWERED):
         return Outcome.CONNECTION_LOST
@@ -192,13 +208,13 @@ class UpstreamResponse:
         if self._protocol is not None:
             self._protocol.cut()
 
-    def discard(self) -> None:
+    def discard(self, heard: Callable[[bytes], None] | None) -> None:
         """See `IUpstreamResponse`."""
         if self._protocol is not None:
             # Part of it has been read and judged already: what is left is not worth the wait.
             self._protocol.cut()
             return
-        drain = _Drain(self.abort, clock=self._clock, drains=self._drains)
+        drain = _Drain(self.abort, heard, clock=self._clock, drains=self._drains)
         self.deliver(cast("IUpstreamBody", drain))
 
 
@@ -250,16 +266,27 @@ class _Nobody:
 class _Drain:
     """Reads the rest of an unwanted body, as long as that is cheaper than a new connection."""
 
-    def __init__(self, abort: Any, *, clock: IReactorTime, drains: set["_Drain"]) -> None:
+    def __init__(
+        self,
+        abort: Callable[[], None],
+        heard: Callable[[bytes], None] | None,
+        *,
+        clock: IReactorTime,
+        drains: set["_Drain"],
+    ) -> None:
         self._abort = abort
-        self._room = DRAIN_BYTES
+        self._heard = heard
+        self._parts: list[bytes] = []
+        self._read = 0
         self._drains = drains
         self._timer: IDelayedCall | None = clock.callLater(DRAIN_SECONDS, self._expired)
         drains.add(self)
 
     def received(self, data: bytes) -> None:
-        self._room -= len(data)
-        if self._room < 0:
+        if self._heard is not None and self._read < JUDGED_BODY_BYTES:
+            self._parts.append(data[: JUDGED_BODY_BYTES - self._read])
+        self._read += len(data)
+        if self._read > DRAIN_BYTES:
             self.cut()
 
     def ended(self, end: BodyEnd) -> None:  # noqa: ARG002 - however it ended
@@ -275,6 +302,9 @@ class _Drain:
 
     def _stop(self) -> None:
         self._drains.discard(self)
+        heard, self._heard = self._heard, None
+        if heard is not None and self._parts:
+            heard(b"".join(self._parts))
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

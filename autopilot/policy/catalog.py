@@ -20,6 +20,10 @@ PRIVATE_NAME = "[private chute]"
 MAX_ID_CHARS = 256
 """Longest usable model id. The longest seen has 45 characters; an id becomes a header and a label."""
 
+MAX_CONTAINERS = 20_000
+"""Most objects and arrays of a feed: forty times what the captures hold. A feed of a million empty rows
+would keep the process from everything else for a second."""
+
 _MAX_DIGITS = 300
 
 
@@ -29,6 +33,7 @@ class FeedFault(StrEnum):
     BAD_JSON = "bad_json"
     WRONG_SHAPE = "wrong_shape"
     EMPTY = "empty"
+    TOO_MANY_ROWS = "too_many_rows"
     NO_USABLE_ROW = "no_usable_row"
 
 
@@ -179,6 +184,8 @@ def _load(
     parse_float: Callable[[str], object] | None = None,
     parse_constant: Callable[[str], object] | None = None,
 ) -> object:
+    if body.count(b"{") + body.count(b"[") > MAX_CONTAINERS:
+        raise FeedError(FeedFault.TOO_MANY_ROWS)
     try:
         return json.loads(
             body.decode("utf-8"),

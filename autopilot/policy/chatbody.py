@@ -13,9 +13,13 @@ from typing import NoReturn
 from autopilot.policy.errors import Code, Refusal
 
 MAX_MODEL_CHARS = 1024
-"""Longest `model`: eight names of the longest usable size stay well below twice of it."""
+"""Longest `model`: some twenty names of the usual 45 characters, whatever MAX_MODEL_LIST_ITEMS says."""
+
+MAX_MEMBERS = 1_000
+"""Most top-level members: no API has a hundred, and each costs a turn of a Python loop."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
+_ASKED_FOR = frozenset({"model", "stream"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -73,6 +77,10 @@ def _read(raw: bytes) -> tuple[str, "list[_Member] | None"]:
         return text, _top_level(text)
     except RecursionError:
         refusal = Refusal(Code.INVALID_BODY, "The request body is nested too deeply.")
+    except _TooManyMembersError:
+        refusal = Refusal(
+            Code.INVALID_BODY, f"The request body has more than {MAX_MEMBERS} top-level members."
+        )
     except ValueError:
         refusal = Refusal(
             Code.INVALID_JSON,
@@ -80,6 +88,10 @@ def _read(raw: bytes) -> tuple[str, "list[_Member] | None"]:
             "or Infinity, is expected.",
         )
     raise refusal
+
+
+class _TooManyMembersError(Exception):
+    """The object has more than `MAX_MEMBERS` members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +118,7 @@ def _top_level(text: str) -> list[_Member] | None:
         _expect_end(text, at)
         return None
     members: list[_Member] = []
+    seen = 0
     at = _skip(text, at + 1)
     if text.startswith("}", at):
         _expect_end(text, at + 1)
@@ -118,7 +131,11 @@ def _top_level(text: str) -> list[_Member] | None:
         start = _skip(text, at + 1)
         value, end = _DECODER.raw_decode(text, start)
         # Only what is asked for below is kept: the prompt's objects are let go at once.
-        members.append(_Member(key, value if key in {"model", "stream"} else ..., start, end))
+        if key in _ASKED_FOR:
+            members.append(_Member(key, value, start, end))
+        seen += 1
+        if seen > MAX_MEMBERS:
+            raise _TooManyMembersError
         at = _skip(text, end)
         if text.startswith("}", at):
             _expect_end(text, at + 1)

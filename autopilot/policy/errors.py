@@ -45,22 +45,42 @@ class Code(Enum):
 
 
 class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault of the program
-    """An answer of our own instead of a model's. `param` names the offending request field."""
+    """An answer of our own instead of a model's.
 
-    def __init__(self, code: Code, message: str, *, param: str | None = None) -> None:
+    `param` names the offending request field; `retry_after` is in seconds.
+    """
+
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(code.text)
         self.code = code
-        self.body = ErrorBody(status=code.status, code=code.text, message=message, param=param)
+        self.body = ErrorBody(
+            status=code.status,
+            code=code.text,
+            message=message,
+            param=param,
+            retry_after=retry_after,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorBody:
-    """OpenAI's `{"error": {...}}` with all four keys, whatever the code."""
+    """OpenAI's `{"error": {...}}` with all four keys, whatever the code.
+
+    `retry_after`, in seconds, goes into the header of that name.
+    """
 
     status: int
     code: str
     message: str
     param: str | None = None
+    retry_after: int | None = None
 
     def render(self) -> bytes:
         """The JSON document, ASCII only, so that a lone surrogate in a name cannot break it."""

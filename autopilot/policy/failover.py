@@ -30,6 +30,8 @@ class Outcome(StrEnum):
 
     CONNECT_FAILED = "connect_failed"
     CONNECT_TIMEOUT = "connect_timeout"
+    DNS_FAILED = "dns_failed"
+    TLS_FAILED = "tls_failed"
     CONNECTION_LOST = "connection_lost"
     PROTOCOL_ERROR = "protocol_error"
     HEADER_TIMEOUT = "header_timeout"
@@ -97,11 +99,26 @@ def _final(verdict: Verdict, *, stops_retries: bool = False) -> Rule:
     return Rule(remaining=verdict, last=verdict, stops_retries=stops_retries)
 
 
+ORIGIN_OUTCOMES = frozenset(
+    {Outcome.CONNECT_FAILED, Outcome.CONNECT_TIMEOUT, Outcome.DNS_FAILED, Outcome.TLS_FAILED}
+)
+"""Outcomes that speak of the origin, which all candidates share, and not of a model."""
+
 RULES: Mapping[Outcome, Rule] = {
     # All candidates share one origin: failing to reach it says nothing about the model.
     Outcome.CONNECT_FAILED: _failed(
         Code.UPSTREAM_CONNECT_ERROR,
-        "The upstream could not be reached: connection refused, name not found or TLS failed.",
+        "The upstream did not accept a connection.",
+        blames_model=False,
+    ),
+    Outcome.DNS_FAILED: _failed(
+        Code.UPSTREAM_CONNECT_ERROR,
+        "The upstream's name could not be resolved.",
+        blames_model=False,
+    ),
+    Outcome.TLS_FAILED: _failed(
+        Code.UPSTREAM_CONNECT_ERROR,
+        "No TLS connection to the upstream could be made: its certificate is not accepted here.",
         blames_model=False,
     ),
     Outcome.CONNECT_TIMEOUT: _failed(
@@ -195,7 +212,7 @@ def judge_body(status: int, body: bytes) -> Outcome:
 
     A body that is cut or is no JSON never means that the model is to blame.
     """
-    detail = _detail(body)
+    detail = detail_of(body)
     if status == 429:  # noqa: PLR2004
         if detail == CAPACITY_DETAIL:
             return Outcome.CAPACITY
@@ -207,7 +224,8 @@ def judge_body(status: int, body: bytes) -> Outcome:
     return Outcome.REFUSED
 
 
-def _detail(body: bytes) -> object:
+def detail_of(body: bytes) -> object:
+    """The `detail` of a platform error; None if the body is none."""
     try:
         answer = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError):

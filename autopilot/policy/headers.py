@@ -14,6 +14,7 @@ Fields = Sequence[tuple[bytes, bytes]]
 REQUEST_ID = b"x-request-id"
 SELECTED = b"x-chutes-autopilot-selected"
 SHOULD_RETRY = b"x-should-retry"
+RETRY_AFTER = b"retry-after"
 
 _HOP_BY_HOP = frozenset(
     {
@@ -64,12 +65,21 @@ def downstream_fields(
     *,
     selected: str | None,
     stops_retries: bool = False,
+    retry_after: int | None = None,
 ) -> list[tuple[bytes, bytes]]:
-    """Upstream's fields as the client gets them. `selected` is named in routed modes only."""
+    """Upstream's fields as the client gets them.
+
+    `selected` is named in routed modes only; `retry_after`, in seconds, counts only where upstream
+    gave none.
+    """
     crossing = [(name, value) for name, value in fields if name.lower() not in _RESPONSE_DROPPED]
     if stops_retries:
         crossing = [(name, value) for name, value in crossing if name.lower() != SHOULD_RETRY]
         crossing.append((SHOULD_RETRY, b"false"))
+    if retry_after is not None and not any(
+        name.lower() == RETRY_AFTER for name, _value in crossing
+    ):
+        crossing.append((RETRY_AFTER, b"%d" % retry_after))
     if selected is not None:
         crossing.append((SELECTED, field_value(selected)))
     return crossing

@@ -1,8 +1,9 @@
 """What the client asked for in `model`: an alias, a preference list, or one model.
 
-Rule 1: a name that exactly equals a catalogue id is that model, commas and colons included.
-Rule 2: a catalogue that holds nothing knows nothing: names then go upstream unchecked.
-Rule 3: a name is never guessed or mended; what is unknown is refused by name.
+Rule 1: an alias is an alias wherever it stands, whatever the platform lists under its name.
+Rule 2: a name that exactly equals a catalogue id is that model, commas and colons included.
+Rule 3: a catalogue that holds nothing knows nothing: names then go upstream unchecked.
+Rule 4: a name is never guessed or mended; what is unknown is refused by name.
 """
 
 from collections.abc import Collection, Iterable
@@ -46,10 +47,10 @@ def parse_model(
         Refusal: `invalid_model_list` for a list without a name or with more than `max_items`;
             `unknown_model`, naming every item that a catalogue with entries does not know.
     """
-    if model in catalog.by_id:
-        return Direct(model)
     if model in aliases:
         return Alias()
+    if model in catalog.by_id:
+        return Direct(model)
     if "," not in model:
         _refuse_unknown((model,), catalog)
         return Direct(model)

@@ -120,7 +120,7 @@ class Api:
         journal = Journal(
             request_id=request.request_id.decode("ascii"),
             metrics=self._metrics,
-            clock=self._clock.seconds,
+            clock=self._monotonic,
         )
         downstream = RequestDownstream(request, clock=self._clock)
         try:

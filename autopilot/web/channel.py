@@ -50,7 +50,7 @@ class AutopilotChannel(http.HTTPChannel):
         self.persistent = False
         request.method = getattr(self, "_command", b"GET")
         request.clientproto = getattr(self, "_version", b"HTTP/1.1")
-        request.refuse(error)
+        request.refuse(error, getattr(self, "_path", b""))
 
     def dataReceived(self, data: bytes) -> None:
         """See `IProtocol`. What follows a refusal is read and forgotten."""
@@ -91,6 +91,22 @@ class AutopilotChannel(http.HTTPChannel):
         """The request is complete."""
         if not self._refused:
             super().allContentReceived()
+
+    def requestDone(self, request: Any) -> None:
+        """An answer is complete; the next request may be waiting already.
+
+        Not while the client does not read: thousands of small requests fit into one segment, and
+        their answers would all pile up in the transport.
+        """
+        self.paused = bool(self.persistent and self._waitingForTransport)
+        super().requestDone(request)
+
+    def resumeProducing(self) -> None:
+        """The client reads again: go on with what it had sent before."""
+        super().resumeProducing()
+        if self.paused:
+            self.paused = False
+            super().dataReceived(b"")
 
     def rawDataReceived(self, data: bytes) -> None:
         """A part of a body, or bytes of a next request while one is being answered."""

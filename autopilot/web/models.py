@@ -1,7 +1,7 @@
 """The catalogue as OpenAI's model list, rendered once per catalogue."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from autopilot.policy.catalog import Catalog
 from autopilot.policy.errors import Code, Refusal
@@ -23,7 +23,7 @@ class ModelList:
         """
         catalog = _known(picture)
         if self._rendered is None or self._rendered[0] is not catalog:
-            entries = [*self._aliases.values(), *(model.document for model in catalog.models)]
+            entries = [*self._aliases.values(), *self._others(catalog)]
             body = b'{"object":"list","data":[' + b",".join(entries) + b"]}"
             self._rendered = (catalog, body)
         return self._rendered[1]
@@ -43,6 +43,9 @@ class ModelList:
                 Code.NOT_FOUND, "The catalogue has no model of this id. GET /v1/models lists all."
             )
         return model.document
+
+    def _others(self, catalog: Catalog) -> Iterator[bytes]:
+        return (model.document for model in catalog.models if model.id not in self._aliases)
 
 
 def _known(picture: Picture) -> Catalog:

@@ -1,5 +1,6 @@
 """The `Site` and its requests: bodies bounded while they are read, nothing on disk, one way to answer."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any
@@ -9,12 +10,18 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
 from autopilot.policy.errors import Code, ErrorBody, Refusal
-from autopilot.policy.headers import REQUEST_ID, request_id
+from autopilot.policy.headers import REQUEST_ID, RETRY_AFTER, request_id
 from autopilot.web.channel import AutopilotChannel
 from autopilot.web.cors import Cors
 
 IDLE_SECONDS = 75
 """How long a connection may be silent between requests."""
+
+ROUTED_PATHS = frozenset({b"/v1/chat/completions", b"/v1/completions"})
+"""The paths whose requests are counted and logged, also those that never become complete."""
+
+RefusalRecorder = Callable[[bytes, ErrorBody], None]
+"""Told the request id and the refusal of a request that is refused while it arrives."""
 
 SERVER_NAME = b"chutes-autopilot"
 
@@ -90,14 +97,18 @@ class AutopilotRequest(Request):
     def answer(self, error: ErrorBody) -> None:
         """Send a whole refusal, unless the client is gone."""
         if not (self.finished or self._disconnected):
+            if error.retry_after is not None:
+                self.setHeader(RETRY_AFTER, b"%d" % error.retry_after)
             self.write(self.prepare(error.status, error.render()))
             self.finish()
 
-    def refuse(self, error: ErrorBody) -> None:
+    def refuse(self, error: ErrorBody, target: bytes) -> None:
         """Answer before the request is complete. Called by the channel, which closes afterwards."""
         self.refused = True
         self.setHeader(b"connection", b"close")
         self.begin_answer()
+        if target.partition(b"?")[0] in ROUTED_PATHS:
+            self.channel.site.refused(self.request_id, error)
         self.answer(error)
 
     def getRequestHostname(self) -> bytes:
@@ -141,13 +152,20 @@ class AutopilotSite(Site):
     requestFactory = AutopilotRequest
 
     def __init__(
-        self, resource: IResource, *, max_body_bytes: int, cors: Cors, reactor: Any
+        self,
+        resource: IResource,
+        *,
+        max_body_bytes: int,
+        cors: Cors,
+        refused: RefusalRecorder,
+        reactor: Any,
     ) -> None:
         super().__init__(
             resource, timeout=IDLE_SECONDS, reactor=reactor, parsePOSTFormSubmission=False
         )
         self.max_body_bytes = max_body_bytes
         self.cors = cors
+        self.refused = refused
 
     def getResourceFor(self, request: AutopilotRequest) -> IResource:
         """The resource that answers `request`; Twisted has just set its own `Server` field."""

@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from autopilot.connection_pool import ConnectionPool
 from autopilot.controlplane.refresher import (
+    RETRY_SECONDS,
     Publish,
     Refresher,
     Source,
@@ -478,4 +479,19 @@ def test_a_connection_is_used_for_the_next_fetch_too() -> None:
     assert (bench.net.dialled, bench.count("ok")) == (1, 2)
     assert bench.order() == ("org/b-TEE",)
     bench.pool.closeCachedConnections()
+    bench.finish()
+
+
+def test_a_failed_fetch_is_repeated_soon_where_the_interval_is_long() -> None:
+    bench = Bench(Feed.CATALOG, interval=300.0)
+    bench.start()
+    bench.net.refuse()
+    bench.net.reactor.pump([0.1, RETRY_SECONDS - 0.1])
+    assert bench.net.dialled == 2
+    bench.answer(b'{"object":"list","data":[{"id":"org/a"}]}')
+    assert bench.count("ok") == 1
+    bench.net.reactor.pump([RETRY_SECONDS] * 59)
+    assert bench.net.dialled == 2
+    bench.net.reactor.advance(RETRY_SECONDS)
+    assert bench.net.dialled == 3
     bench.finish()

@@ -28,6 +28,7 @@ from autopilot.http_client import TransparentAgent
 from autopilot.metrics import Metrics
 from autopilot.policy.deadlines import Deadlines
 from autopilot.policy.readiness import MaxAges
+from autopilot.policy.rest import RestTable
 from autopilot.policy.stickiness import StickyTable
 from autopilot.testing import FixedPicture, picture_of
 from autopilot.web.app import Api
@@ -85,12 +86,13 @@ class Wire:
         )
         deadlines = Deadlines(headers=10, completion=600, first_body_byte=120)
         router = Router(
-            Engine(upstream, clock=clock, deadlines=deadlines),
+            Engine(upstream, clock=clock, deadlines=deadlines, rests=RestTable()),
             source,
             StickyTable(ttl=60, max_entries=10),
+            RestTable(),
             secret=b"s",
             limits=Limits(aliases=("auto",), max_list_items=8, max_attempts=3),
-            clock=clock,
+            monotonic=clock.seconds,
         )
         api = Api(
             router,
@@ -102,7 +104,13 @@ class Wire:
             aliases=("auto",),
             trusted_proxies=(),
         )
-        site = AutopilotSite(api.app.resource(), max_body_bytes=1000, cors=Cors(()), reactor=clock)
+        site = AutopilotSite(
+            api.app.resource(),
+            max_body_bytes=1000,
+            cors=Cors(()),
+            refused=lambda _request_id, _error: None,
+            reactor=clock,
+        )
         self.clock = clock
         self.up = agent.transport
         self.client = agent.protocol

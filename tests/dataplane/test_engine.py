@@ -30,6 +30,7 @@ from autopilot.policy.deadlines import Deadlines
 from autopilot.policy.ending import BodyEnd
 from autopilot.policy.errors import Refusal
 from autopilot.policy.failover import CAPACITY_DETAIL, RULES, Outcome, Verdict
+from autopilot.policy.rest import Cause, RestTable
 from autopilot.policy.stickiness import Affinity, StickyTable
 from autopilot.testing import (
     JSON_FIELDS,
@@ -81,7 +82,8 @@ class Bench:
             affinity=Affinity(self.table, KEY),
         )
         deadlines = replace(DEADLINES, total=total)
-        self.engine = Engine(self.upstream, clock=self.clock, deadlines=deadlines)
+        self.rests = RestTable()
+        self.engine = Engine(self.upstream, clock=self.clock, deadlines=deadlines, rests=self.rests)
 
     def carry(self) -> Deferred[None]:
         return Deferred.fromCoroutine(
@@ -152,6 +154,8 @@ def test_a_direct_request_goes_upstream_as_it_came_and_names_no_selection() -> N
 MOVES_ON = [outcome for outcome in Outcome if RULES[outcome].remaining is Verdict.NEXT]
 WITHOUT_ANSWER = [
     Outcome.CONNECT_FAILED,
+    Outcome.DNS_FAILED,
+    Outcome.TLS_FAILED,
     Outcome.CONNECT_TIMEOUT,
     Outcome.CONNECTION_LOST,
     Outcome.PROTOCOL_ERROR,
@@ -654,6 +658,85 @@ def test_it_is_counted_when_clients_leave(
     done.addErrback(lambda failure: failure.trap(CancelledError))
     done.cancel()
     assert bench.count("autopilot_clients_gone_total", phase=phase) == 1
+
+
+def test_a_failure_rests_the_model_and_the_log_trail_says_for_how_long() -> None:
+    bench = Bench(error(503), stream().end())
+    bench.carry()
+    assert bench.rests.resting("a", now=1.9)
+    assert not bench.rests.resting("a", now=2.0)
+    assert not bench.rests.resting("b", now=0)
+    assert bench.count("autopilot_rests_total", reason="unavailable") == 1
+
+
+@pytest.mark.parametrize(
+    ("detail", "until"),
+    [
+        (b"No instances available (yet) for chute_id='x'", 30.0),
+        (b"This chute is currently disabled.", 300.0),
+        (b"something else", 2.0),
+    ],
+)
+def test_the_text_of_a_503_sets_how_long_the_model_rests(detail: bytes, until: float) -> None:
+    bench = Bench(error(503, b'{"detail":"%s"}' % detail), stream().end())
+    bench.carry()
+    assert bench.rests.resting("a", now=until - 0.1)
+    assert not bench.rests.resting("a", now=until)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CONNECT_FAILED, Outcome.CONNECT_TIMEOUT])
+def test_failing_to_reach_the_origin_rests_no_model_and_is_tried_over_a_fresh_connection(
+    outcome: Outcome,
+) -> None:
+    bench = Bench(AttemptFailed(outcome), stream().end())
+    bench.carry()
+    assert bench.rests.count(now=0) == 0
+    assert [posted.fresh for posted in bench.upstream.posted] == [False, True]
+    assert bench.count("autopilot_origin_failures_total", reason=outcome.value) == 1
+
+
+def test_a_success_ends_a_rest() -> None:
+    bench = Bench(stream().end())
+    bench.rests.failed("a", Cause.BRIEF, now=0)
+    bench.carry()
+    assert bench.rests.count(now=0) == 0
+
+
+def test_a_probe_that_the_client_leaves_lets_another_probe() -> None:
+    bench = Bench(None)
+    bench.rests.failed("a", Cause.BRIEF, now=-10)
+    done = bench.carry()
+    assert bench.rests.resting("a", now=0)
+    done.cancel()
+    assert cancelled(done)
+    assert not bench.rests.resting("a", now=0)
+
+
+@pytest.mark.parametrize(
+    ("last", "seconds"),
+    [
+        (error(429, CAPACITY_BODY), [b"2"]),
+        (error(503), [b"2"]),
+        (error(400), []),
+        (error(429, b"<html>"), []),
+        (FakeResponse(503, ((b"Retry-After", b"77"),)).end(), [b"77"]),
+    ],
+)
+def test_when_all_rest_the_answer_says_when_to_come_back(
+    last: FakeResponse, seconds: list[bytes]
+) -> None:
+    bench = Bench(error(503), last, candidates=["a", "b"])
+    bench.carry()
+    assert bench.downstream.header(b"retry-after") == seconds
+
+
+def test_a_refusal_of_ours_says_it_too_when_all_rest() -> None:
+    bench = Bench(AttemptFailed(Outcome.CONNECTION_LOST), candidates=["a"])
+    failures: list[Failure] = []
+    bench.carry().addErrback(failures.append)
+    refusal = failures[0].value
+    assert isinstance(refusal, Refusal)
+    assert refusal.body.retry_after == 2
 
 
 def test_the_fake_client_refuses_a_byte_before_begin() -> None:

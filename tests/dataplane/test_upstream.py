@@ -26,6 +26,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from autopilot.connection_pool import HandshakeFailed
 from autopilot.dataplane.upstream import (
     DRAIN_BYTES,
     DRAIN_SECONDS,
@@ -131,7 +132,7 @@ def upstream(*answers: Deferred[IResponse]) -> tuple[Upstream, ScriptedAgent, Cl
 def answered(wire: WireFake) -> tuple[IUpstreamResponse, Upstream, Clock]:
     service, _agent, clock = upstream(succeed(wire))
     found: list[IUpstreamResponse] = []
-    service.post("/v1/x", [], b"body").addCallback(found.append)
+    service.post("/v1/x", [], b"body", fresh=False).addCallback(found.append)
     return found[0], service, clock
 
 
@@ -143,12 +144,13 @@ def failed(
 
 MEANINGS: list[tuple[Failure, Outcome]] = [
     (Failure(error.ConnectionRefusedError()), Outcome.CONNECT_FAILED),
-    (Failure(error.DNSLookupError()), Outcome.CONNECT_FAILED),
+    (Failure(error.DNSLookupError()), Outcome.DNS_FAILED),
     (Failure(error.NoRouteError()), Outcome.CONNECT_FAILED),
     (Failure(error.TimeoutError()), Outcome.CONNECT_TIMEOUT),
     (Failure(error.TCPTimedOutError()), Outcome.CONNECT_TIMEOUT),
-    (failed(TlsError(), kind=ResponseNeverReceived), Outcome.CONNECT_FAILED),
-    (failed(VerificationError([]), kind=ResponseNeverReceived), Outcome.CONNECT_FAILED),
+    (failed(TlsError(), kind=ResponseNeverReceived), Outcome.TLS_FAILED),
+    (Failure(HandshakeFailed()), Outcome.TLS_FAILED),
+    (failed(VerificationError([]), kind=ResponseNeverReceived), Outcome.TLS_FAILED),
     (failed(error.ConnectionLost(), kind=ResponseNeverReceived), Outcome.CONNECTION_LOST),
     (failed(error.ConnectionDone(), kind=ResponseNeverReceived), Outcome.CONNECTION_LOST),
     (failed(error.ConnectionLost(), kind=RequestTransmissionFailed), Outcome.CONNECTION_LOST),
@@ -164,7 +166,7 @@ MEANINGS: list[tuple[Failure, Outcome]] = [
 def test_every_way_of_having_no_answer_has_one_outcome(failure: Failure, outcome: Outcome) -> None:
     service, _agent, _clock = upstream(fail(failure))
     found: list[Failure] = []
-    service.post("/v1/x", [], b"").addErrback(found.append)
+    service.post("/v1/x", [], b"", fresh=False).addErrback(found.append)
     assert isinstance(found[0].value, AttemptFailed)
     assert found[0].value.outcome is outcome
 
@@ -182,7 +184,7 @@ def test_a_mistake_of_ours_is_not_blamed_on_the_upstream() -> None:
 
 def test_the_request_goes_to_the_fixed_base_with_its_fields_and_identity_encoding() -> None:
     service, agent, _clock = upstream(Deferred())
-    service.post("/v1/x", [(b"A", b"1"), (b"A", b"2")], b"12345")
+    service.post("/v1/x", [(b"A", b"1"), (b"A", b"2")], b"12345", fresh=False)
     method, uri, headers, length = agent.requests[0]
     assert (method, uri, length) == (b"POST", b"http://up.test/v1/x", 5)
     assert headers.getRawHeaders(b"a") == [b"1", b"2"]
@@ -193,7 +195,7 @@ def test_the_request_goes_to_the_fixed_base_with_its_fields_and_identity_encodin
 def test_cancelling_reaches_the_agent() -> None:
     cancelled: list[bool] = []
     service, _agent, _clock = upstream(Deferred(lambda _d: cancelled.append(True)))
-    answer = service.post("/v1/x", [], b"")
+    answer = service.post("/v1/x", [], b"", fresh=False)
     answer.addErrback(lambda _failure: None)
     answer.cancel()
     assert cancelled == [True]
@@ -241,7 +243,7 @@ def test_only_a_body_that_its_framing_completes_is_complete(
 def test_an_answer_that_cannot_be_passed_on_is_a_protocol_error_and_closed(wire: WireFake) -> None:
     service, _agent, _clock = upstream(succeed(wire))
     found: list[Failure] = []
-    service.post("/v1/x", [], b"").addErrback(found.append)
+    service.post("/v1/x", [], b"", fresh=False).addErrback(found.append)
     assert isinstance(found[0].value, AttemptFailed)
     assert found[0].value.outcome is Outcome.PROTOCOL_ERROR
     assert wire.transport.stopped
@@ -307,7 +309,7 @@ def test_an_unwanted_body_is_drained_while_that_is_cheap(
 ) -> None:
     wire = WireFake(503)
     response, _service, clock = answered(wire)
-    response.discard()
+    response.discard(None)
     play(wire, clock)
     assert wire.transport.stopped is cut
     assert clock.getDelayedCalls() == []
@@ -317,7 +319,7 @@ def test_a_body_that_was_read_in_part_is_cut_when_unwanted() -> None:
     wire = WireFake(429)
     response, _service, clock = answered(wire)
     response.deliver(Record())
-    response.discard()
+    response.discard(None)
     assert wire.transport.stopped
     assert clock.getDelayedCalls() == []
 
@@ -325,7 +327,7 @@ def test_a_body_that_was_read_in_part_is_cut_when_unwanted() -> None:
 def test_closing_cuts_what_is_still_drained() -> None:
     wire = WireFake(503)
     response, service, clock = answered(wire)
-    response.discard()
+    response.discard(None)
     service.close()
     assert wire.transport.stopped
     assert clock.getDelayedCalls() == []

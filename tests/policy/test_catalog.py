@@ -24,7 +24,7 @@ from autopilot.policy.catalog import (
 from .strategies import Row, captured, feed, feed_rows, json_like_bytes, json_values, steady
 
 GOOD = '{"name":"org/good","chute_id":"c","active_instance_count":2,"utilization_5m":0.5}'
-DEEP = b'{"a":' * 100_000
+DEEP = b'{"a":' * 15_000
 
 RATIOS = (
     "utilization_current",
@@ -64,7 +64,7 @@ def fault_of(parse: Callable[[bytes], object], body: bytes) -> FeedFault:
         "[]".encode("utf-16"),
         b'["\xff"]',
         DEEP,
-        b"[" * 100_000,
+        b"[" * 15_000,
     ],
     ids=["empty", "html", "cut", "trailing", "bom", "utf-16", "not utf-8", "deep {", "deep ["],
 )
@@ -321,3 +321,14 @@ def test_the_captured_feed_is_read_whole() -> None:
     assert names(parsed).count(PRIVATE_NAME) == 442
     assert len({chute.chute_id for chute in parsed.utilization.chutes}) == 538
     assert parsed.utilization.timestamp == pytest.approx(1771393688.568123)
+
+
+@pytest.mark.parametrize("parse", [parse_catalog, parse_utilization])
+@pytest.mark.parametrize("row", [b"{}", b"[]"])
+def test_more_rows_than_any_platform_has_are_refused_unread(
+    parse: Callable[[bytes], object], row: bytes
+) -> None:
+    body = b"[" + b",".join([row] * 20_000) + b"]"
+    with pytest.raises(FeedError) as caught:
+        parse(body)
+    assert caught.value.fault is FeedFault.TOO_MANY_ROWS

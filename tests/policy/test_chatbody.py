@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from autopilot.policy.chatbody import MAX_MODEL_CHARS, parse_body
+from autopilot.policy.chatbody import MAX_MEMBERS, MAX_MODEL_CHARS, parse_body
 from autopilot.policy.errors import Code, Refusal
 
 from .strategies import (
@@ -303,3 +303,11 @@ def test_no_refusal_of_a_damaged_body_tells_a_byte_of_it(
 ) -> None:
     raw = f'{{"messages":["{CANARY}"],{key}:["{CANARY}",{value}]}}'.encode()
     assert CANARY not in told(refused(damage(raw, place)))
+
+
+def test_a_thousand_members_are_read_and_not_one_more() -> None:
+    body = b'{"model":"a"' + b',"":0' * (MAX_MEMBERS - 1)
+    assert parse_body(body + b"}").model == "a"
+    with pytest.raises(Refusal) as caught:
+        parse_body(body + b',"":0' * 100_000 + b"}")
+    assert caught.value.body.code == "invalid_body"

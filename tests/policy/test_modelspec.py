@@ -62,9 +62,9 @@ def test_a_name_that_is_a_catalogue_id_is_never_split() -> None:
     assert read("auto,org/a") == Direct("auto,org/a")
 
 
-def test_a_name_that_is_both_id_and_alias_is_the_model() -> None:
+def test_a_name_that_is_both_id_and_alias_is_the_alias() -> None:
     catalog = Catalog((Model(id="auto", chute_id=None, document=b"{}"),))
-    assert read("auto", catalog=catalog) == Direct("auto")
+    assert read("auto", catalog=catalog) == Alias()
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from autopilot.dataplane.engine import Engine
+from autopilot.dataplane.journal import refusal_recorder
 from autopilot.dataplane.router import Limits, Router
 from autopilot.interfaces import IUpstream
 from autopilot.logs import observer
@@ -39,6 +40,7 @@ from autopilot.policy.clientaddress import Network
 from autopilot.policy.deadlines import Deadlines
 from autopilot.policy.picture import Picture
 from autopilot.policy.readiness import MaxAges
+from autopilot.policy.rest import RestTable
 from autopilot.policy.stickiness import StickyTable
 from autopilot.testing import FakeResponse, FakeUpstream, FixedPicture, Posted, picture_of
 from autopilot.web.app import Api
@@ -306,16 +308,21 @@ class Bench:
         self.log = StringIO()
         self._observer = observer(stream=self.log, level="debug", style=log_style)
         self._clients: list[Client] = []
+        rests = RestTable()
         engine = Engine(
-            upstream or cast("IUpstream", self.fake), clock=self.clock, deadlines=DEADLINES
+            upstream or cast("IUpstream", self.fake),
+            clock=self.clock,
+            deadlines=DEADLINES,
+            rests=rests,
         )
         router = Router(
             engine,
             self.source,
             StickyTable(ttl=1800.0, max_entries=100),
+            rests,
             secret=b"0" * 32,
             limits=Limits(aliases=aliases, max_list_items=max_list_items, max_attempts=3),
-            clock=self.clock,
+            monotonic=self.clock.seconds,
         )
         self.api = Api(
             router,
@@ -331,6 +338,7 @@ class Bench:
             self.api.app.resource(),
             max_body_bytes=limit,
             cors=Cors(origins),
+            refused=refusal_recorder(self.metrics, self.clock.seconds),
             reactor=self.clock,
         )
 

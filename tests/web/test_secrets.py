@@ -169,7 +169,7 @@ def test_a_model_name_that_only_the_client_knows_is_shown_to_nobody_else() -> No
 def test_an_unexpected_error_is_logged_without_its_text(
     style: str, monkeypatch: pytest.MonkeyPatch, lost_errors: list[Failure]
 ) -> None:
-    def fail(_path: str, fields: object, body: bytes) -> None:
+    def fail(_path: str, fields: object, body: bytes, *, fresh: bool) -> None:  # noqa: ARG001
         raise ValueError(fields, body)
 
     with Bench(log_style=style) as bench:

@@ -4,6 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from autopilot.policy.rest import BRIEF_SECONDS
 from autopilot.testing import FakeResponse
 from tests.web.harness import ALIAS, Bench, chat, post
 
@@ -20,6 +21,8 @@ def served(who: Who, other: Who, *, trusted: bool = False, name: str = ALIAS) ->
     ) as bench:
         for peer, fields in (who, other):
             bench.client(peer).send(post(chat(name), fields))
+            # The failed model's rest is over: only stickiness is left to decide.
+            bench.clock.advance(BRIEF_SECONDS)
         assert bench.asked[:2] == ["org/one", "org/two"]
         return bench.asked[2]
 

@@ -17,6 +17,7 @@ from tests.web.harness import (
     chat,
     head,
     post,
+    read_answers,
 )
 
 START = b"POST /v1/chat/completions HTTP/1.1\r\nHost: router.test\r\n"
@@ -119,21 +120,31 @@ def test_what_rfc_9112_refuses_is_refused(kind: str) -> None:
         assert client.wire.half_closed
 
 
+LONG = b"x" * 20_000
+GET = b"GET /healthz HTTP/1.1\r\nHost: a\r\n"
+
+
+@pytest.mark.parametrize("before", [b"", GET + b"\r\n"], ids=["first", "second"])
 @pytest.mark.parametrize(
-    "request_bytes",
+    ("request_bytes", "status", "code"),
     [
-        b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /" + b"x" * 20_000,
-        head("GET", "/healthz", [("X-Field", "x" * 20_000)]),
+        (b"GET /" + LONG + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414, "uri_too_long"),
+        (b"GET /" + LONG, 414, "uri_too_long"),
+        (b"GET /?" + LONG, 414, "uri_too_long"),
+        (GET + b"X-Field: " + LONG + b"\r\n\r\n", 431, "headers_too_large"),
+        (GET + b"X-Field: " + LONG, 431, "headers_too_large"),
+        (GET + LONG, 431, "headers_too_large"),
     ],
 )
-def test_a_line_that_is_too_long_gets_an_answer(request_bytes: bytes) -> None:
-    """LineReceiver closes without one."""
+def test_a_line_that_is_too_long_is_refused_for_what_it_is(
+    request_bytes: bytes, status: int, code: str, before: bytes
+) -> None:
+    """LineReceiver closes without an answer."""
     with Bench() as bench:
-        client = bench.client().send(request_bytes)
-        assert client.received
-        assert client.answer().status in {400, 414, 431}
-        assert client.answer().json["error"]["code"]
+        client = bench.client().send(before, request_bytes)
+        answers = read_answers(client.received, ["GET"] * (2 if before else 1))
+        assert_refused(answers[-1], status, code)
+        assert client.wire.half_closed
 
 
 def test_more_than_a_hundred_fields_are_too_many() -> None:
@@ -252,3 +263,32 @@ def test_a_client_gone_amid_pipelined_requests_starts_none_of_the_others() -> No
         client.hang_up()
         assert upstream.aborted
         assert len(bench.posted) == 1
+
+
+def test_the_answers_to_pipelined_requests_wait_for_a_client_that_does_not_read() -> None:
+    """Twisted goes on to answer what it has received: thousands of answers to one small segment."""
+    with Bench() as bench:
+        client = bench.client()
+        client.fill()
+        client.send(head("GET", "/metrics") * 400)
+        size = len(client.received)
+        assert size < 100_000
+        client.drain()
+        answers = read_answers(client.received, ["GET"] * 400)
+        assert [answer.status for answer in answers] == [200] * 400
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (post(b"x" * 5000), 413),
+        (START + b"Host: other.test\r\nContent-Length: 2\r\n\r\n{}", 400),
+    ],
+)
+def test_a_request_that_is_refused_while_it_arrives_is_counted_and_logged(
+    request_bytes: bytes, status: int
+) -> None:
+    with Bench() as bench:
+        bench.client().send(request_bytes)
+        assert bench.count("autopilot_requests_total", mode="none", status=str(status)) == 1.0
+        assert bench.lines()[-1]["status"] == status

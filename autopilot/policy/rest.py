@@ -1,0 +1,161 @@
+"""What is learned from failures: a model that failed rests, and meanwhile is asked last.
+
+Rule 1: a resting model goes to the back of the order, never out of it.
+Rule 2: of an old and a new deadline the later one is kept. A failure after a rest doubles the next, up
+        to `MAX_REST`; failures during a rest do not, or a burst would count as a history.
+Rule 3: when a rest is over one request probes the model; to the others it rests until the probe has
+        come back, or been silent for `PROBE_SECONDS`.
+Rule 4: a success ends it all.
+
+Moments are seconds of one monotonic clock.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from autopilot.policy.failover import Outcome, detail_of
+
+BRIEF_SECONDS = 2.0
+"""First rest after a capacity refusal, a 5xx, silence or a broken answer: instances come and go."""
+
+COLD_SECONDS = 30.0
+"""First rest of a model without an instance: starting one takes minutes to hours."""
+
+MAX_REST = 300.0
+"""Longest rest: a model that stays away costs one probe in five minutes."""
+
+PROBE_SECONDS = 30.0
+"""After this, a probe that has not come back no longer holds the others off."""
+
+MAX_MODELS = 1_000
+"""Models remembered; those that failed longest ago are forgotten first. A catalogue has about 60."""
+
+COLD_PREFIX = "No instances available"
+DISABLED_DETAIL = "This chute is currently disabled."
+
+_LEAST_RETRY_AFTER = 1
+_MOST_RETRY_AFTER = 30
+
+
+class Cause(Enum):
+    """Why a model rests, by the length of its first rest in seconds."""
+
+    BRIEF = BRIEF_SECONDS
+    COLD = COLD_SECONDS
+    UNTIL_CATALOG = MAX_REST
+    """Disabled or vanished: the next catalogue decides, or the longest rest has passed."""
+
+
+CAUSES: Mapping[Outcome, Cause] = {
+    Outcome.CAPACITY: Cause.BRIEF,
+    Outcome.INTERNAL_ERROR: Cause.BRIEF,
+    Outcome.UNAVAILABLE: Cause.BRIEF,
+    Outcome.SERVER_ERROR: Cause.BRIEF,
+    Outcome.CONNECTION_LOST: Cause.BRIEF,
+    Outcome.PROTOCOL_ERROR: Cause.BRIEF,
+    Outcome.HEADER_TIMEOUT: Cause.BRIEF,
+    Outcome.FIRST_BYTE_TIMEOUT: Cause.BRIEF,
+    Outcome.EMPTY_BODY: Cause.BRIEF,
+    Outcome.BROKEN_BODY: Cause.BRIEF,
+    Outcome.ERROR_FIRST: Cause.BRIEF,
+    Outcome.NO_CONTENT: Cause.BRIEF,
+    Outcome.MODEL_NOT_FOUND: Cause.UNTIL_CATALOG,
+}
+"""Which outcomes rest a model. Those that blame the caller or the origin are not among them."""
+
+
+def cause_in(body: bytes) -> Cause | None:
+    """What the body of a 503 adds to its status; None if nothing."""
+    detail = detail_of(body)
+    if not isinstance(detail, str):
+        return None
+    if detail.startswith(COLD_PREFIX):
+        return Cause.COLD
+    return Cause.UNTIL_CATALOG if detail == DISABLED_DETAIL else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """One model's state: it rests until `until`; `probed_at` is when a probe was sent, if one was."""
+
+    cause: Cause
+    until: float
+    length: float
+    probed_at: float | None = None
+
+    def resting(self, now: float) -> bool:
+        """Whether the model is to be asked last at `now`."""
+        if now < self.until:
+            return True
+        return self.probed_at is not None and now < self.probed_at + PROBE_SECONDS
+
+
+class RestTable:
+    """The rests of all models."""
+
+    def __init__(self) -> None:
+        self._rests: OrderedDict[str, Rest] = OrderedDict()
+
+    def failed(self, model: str, cause: Cause, *, now: float) -> float:
+        """`model` failed at `now`; the seconds that it rests from now on."""
+        old = self._rests.pop(model, None)
+        length, until = cause.value, now + cause.value
+        if old is not None:
+            # Only a failure after the rest shows that the rest was too short.
+            grown = old.length if now < old.until else old.length * 2
+            length = min(max(grown, length), MAX_REST)
+            until = max(old.until, now + length)
+            if now < old.until and old.cause is Cause.UNTIL_CATALOG:
+                cause = old.cause
+        self._rests[model] = Rest(cause=cause, until=until, length=length)
+        if len(self._rests) > MAX_MODELS:
+            self._rests.popitem(last=False)
+        return min(until - now, MAX_REST)
+
+    def succeeded(self, model: str) -> None:
+        """`model` answered."""
+        self._rests.pop(model, None)
+
+    def asked(self, model: str, *, now: float) -> None:
+        """A request is sent to `model`: if its rest is over, this is the probe."""
+        rest = self._rests.get(model)
+        if rest is not None and now >= rest.until and not rest.resting(now):
+            self._rests[model] = replace(rest, probed_at=now)
+
+    def returned(self, model: str) -> None:
+        """That request ended without saying anything of the model: another may probe."""
+        rest = self._rests.get(model)
+        if rest is not None:
+            self._rests[model] = replace(rest, probed_at=None)
+
+    def catalog_changed(self) -> None:
+        """A new catalogue is here: those that waited for it are as good as any."""
+        for model, rest in tuple(self._rests.items()):
+            if rest.cause is Cause.UNTIL_CATALOG:
+                del self._rests[model]
+
+    def resting(self, model: str, *, now: float) -> bool:
+        """Whether `model` is to be asked last."""
+        rest = self._rests.get(model)
+        return rest is not None and rest.resting(now)
+
+    def arrange(self, candidates: Sequence[str], *, now: float) -> tuple[str, ...]:
+        """The candidates with the resting ones last; each group keeps its order."""
+        if not self._rests:
+            return tuple(candidates)
+        return tuple(sorted(candidates, key=lambda model: self.resting(model, now=now)))
+
+    def retry_after(self, candidates: Iterable[str], *, now: float) -> int:
+        """Whole seconds until the first of `candidates` may recover, 1 to 30."""
+        rests = (self._rests.get(model) for model in candidates)
+        soonest = min(
+            (rest.until - now if rest is not None else 0.0 for rest in rests), default=0.0
+        )
+        return min(max(math.ceil(soonest), _LEAST_RETRY_AFTER), _MOST_RETRY_AFTER)
+
+    def count(self, *, now: float) -> int:
+        """How many models rest."""
+        return sum(rest.resting(now) for rest in self._rests.values())
