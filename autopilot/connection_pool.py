@@ -1,67 +1,42 @@
-"""Connections to an upstream: one deadline for everything before a request, and a memory of their use.
+"""Connections to an upstream: one deadline for everything before a request, and a strict pool.
 
 Name resolution, TCP and TLS handshake share the connect deadline; Twisted bounds TCP alone, and takes a
-TLS connection for made before its handshake.
+TLS connection for made before its handshake. The newest idle connection is used first, since it is the
+least likely to be found closed; one that dies leaves the pool at once. What may be reused at all is
+judged in `client_protocol`.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 from twisted.internet import error
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHandshakeListener
-from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web._newclient import HTTP11ClientProtocol
 from twisted.web.client import HTTPConnectionPool, _HTTP11ClientFactory
-from zope.interface import implementer
+
+from autopilot.client_protocol import ClientProtocol, HandshakeFailed
+from autopilot.logs import say
+
+__all__ = ["IDLE_SECONDS", "ConnectionPool", "HandshakeFailed", "HandshakeTimedOut"]
+
+_log = Logger(namespace="autopilot.connection_pool")
 
 IDLE_SECONDS = 30
 """How long an idle connection is kept: below the 75 s after which common front ends close theirs."""
 
 
-class HandshakeFailed(error.ConnectError):
-    """TLS could not be agreed on: the certificate, the name, or the peer hung up."""
-
-
-@implementer(IHandshakeListener)
-class _ClientProtocol(HTTP11ClientProtocol):
-    """Tells when its TLS handshake is over."""
-
-    def __init__(self, quiescent: Any) -> None:
-        super().__init__(quiescent)
-        self._secured = False
-        self._handshake: Deferred[_ClientProtocol] | None = None
-
-    def handshakeCompleted(self) -> None:
-        """See `IHandshakeListener`."""
-        self._secured = True
-        if self._handshake is not None:
-            self._handshake.callback(self)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """See `IProtocol`."""
-        super().connectionLost(reason)
-        if self._handshake is not None and not self._handshake.called:
-            self._handshake.errback(HandshakeFailed())
-
-    def secured(self) -> "Deferred[_ClientProtocol]":
-        """Fires with this protocol after the handshake. Cancelling it closes the connection."""
-        self._handshake = Deferred(self._abandon)
-        if self._secured:
-            self._handshake.callback(self)
-        return self._handshake
-
-    def _abandon(self, _handshake: object) -> None:
-        cast("Any", self.transport).abortConnection()
+class HandshakeTimedOut(error.TimeoutError):
+    """TCP connected, and the connect deadline passed in the TLS handshake."""
 
 
 class _ClientFactory(_HTTP11ClientFactory):
     noisy = False
 
-    def buildProtocol(self, _addr: object) -> _ClientProtocol:
-        return _ClientProtocol(self._quiescentCallback)
+    def buildProtocol(self, _addr: object) -> ClientProtocol:
+        return ClientProtocol(self._quiescentCallback)
 
 
 class ConnectionPool(HTTPConnectionPool):
@@ -82,6 +57,8 @@ class ConnectionPool(HTTPConnectionPool):
         self.handed_out_reused = False
         self._connect_timeout = connect_timeout
         self._only_fresh = False
+        self._closed = False
+        self._tls_faults: dict[Any, str] = {}
 
     @contextmanager
     def only_fresh(self) -> Iterator[None]:
@@ -97,16 +74,103 @@ class ConnectionPool(HTTPConnectionPool):
         if self._only_fresh:
             return self._newConnection(key, endpoint)
         self.handed_out_reused = True
+        idle = self._connections.get(key)
+        if idle:
+            # Twisted takes the first, which is the one that has been idle longest.
+            idle.insert(0, idle.pop())
         return super().getConnection(key, endpoint)
+
+    def open(self) -> None:
+        """Keep idle connections again, as a new pool does."""
+        self._closed = False
+
+    def closeCachedConnections(self) -> Deferred[None]:
+        """See `HTTPConnectionPool`. Until `open`, connections in use are closed once idle."""
+        self._closed = True
+        closing: Deferred[None] = super().closeCachedConnections()
+        return closing
 
     def _newConnection(self, key: Any, endpoint: Any) -> Deferred[Any]:
         # Reached from getConnection only when no idle connection was left.
         self.handed_out_reused = False
+        shaking_hands = False
+
+        def secure(protocol: ClientProtocol) -> Deferred[ClientProtocol]:
+            nonlocal shaking_hands
+            shaking_hands = True
+            return protocol.secured()
 
         def late(_result: object, seconds: float) -> Failure:
-            return Failure(error.TimeoutError(f"no connection within {seconds} s"))
+            kind = HandshakeTimedOut if shaking_hands else error.TimeoutError
+            return Failure(kind(f"no connection within {seconds} s"))
 
         connecting: Deferred[Any] = super()._newConnection(key, endpoint)
-        if key[0] == b"https":
-            connecting.addCallback(lambda protocol: protocol.secured())
-        return connecting.addTimeout(self._connect_timeout, self._reactor, onTimeoutCancel=late)
+        over_tls = key[0] == b"https"
+        if over_tls:
+            connecting.addCallback(secure)
+        connecting.addTimeout(self._connect_timeout, self._reactor, onTimeoutCancel=late)
+        if over_tls:
+            connecting.addBoth(self._note_tls, key)
+        return connecting
+
+    def _putConnection(self, key: Any, connection: ClientProtocol) -> None:
+        # Before Twisted makes room: it would wait for the peer's close_notify.
+        idle = self._connections.get(key)
+        if idle and len(idle) >= self.maxPersistentPerHost:
+            self._drop(key, idle[0])
+        if self._closed:
+            connection.abort()
+            return
+        super()._putConnection(key, connection)
+        connection.unusable = partial(self._forget, key, connection)
+
+    def _removeConnection(self, key: Any, connection: ClientProtocol) -> None:
+        # Called when a connection has been idle for too long; as above, Twisted might never close it.
+        self._drop(key, connection)
+
+    def _drop(self, key: Any, connection: ClientProtocol) -> None:
+        self._forget(key, connection)
+        connection.abort()
+
+    def _forget(self, key: Any, connection: ClientProtocol) -> None:
+        timer = self._timeouts.pop(connection, None)
+        if timer is None:
+            return
+        if timer.active():
+            timer.cancel()
+        self._connections[key].remove(connection)
+
+    def _note_tls(self, result: Any, key: Any) -> Any:
+        """Log what TLS came to, once for each change; retries would repeat it for every request."""
+        known = isinstance(result, ClientProtocol)
+        fault = _tls_fault(result) if isinstance(result, Failure) else None
+        if (known or fault is not None) and fault != self._tls_faults.get(key):
+            host = key[1].decode("ascii", "replace")
+            if fault is None:
+                del self._tls_faults[key]
+                say(_log, "tls_recovered", host=host, port=key[2])
+            else:
+                self._tls_faults[key] = fault
+                say(
+                    _log,
+                    "tls_configuration_error",
+                    level="error",
+                    host=host,
+                    port=key[2],
+                    error=fault,
+                )
+        return result
+
+
+def _tls_fault(failure: Failure) -> str | None:
+    """The class of what TLS stumbled over; None if it was not TLS."""
+    if failure.check(HandshakeTimedOut):
+        return HandshakeTimedOut.__name__
+    if not isinstance(failure.value, HandshakeFailed):
+        return None
+    reason = failure.value.reason
+    # A peer that hangs up may just be restarting.
+    if reason.check(error.ConnectionDone, error.ConnectionLost, error.ConnectionAborted):
+        return None
+    kind = type(reason.value)
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -7,7 +7,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import Attribute, Interface
 
 from autopilot.policy.catalog import Catalog, Utilization
-from autopilot.policy.ending import BodyEnd
+from autopilot.policy.ending import BodyEnd, End
 from autopilot.policy.picture import Picture
 
 Seconds = Callable[[], float]
@@ -39,6 +39,8 @@ class IDownstream(Interface):
     `begin` is the commit: before it the engine may still turn to another candidate, after it never.
     Every method may be called when the client has already gone; it then does nothing.
     """
+
+    lost_as: End = Attribute("How the answer has ended if the connection is lost now.")
 
     def begin(status: int, fields: Sequence[tuple[bytes, bytes]], length: int | None) -> None:
         """Send status and header fields; `length` is the body's, if it is known."""

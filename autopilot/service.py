@@ -3,13 +3,12 @@
 import secrets
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
@@ -33,17 +32,17 @@ from autopilot.policy.deadlines import Deadlines
 from autopilot.policy.readiness import MaxAges
 from autopilot.policy.rest import RestTable
 from autopilot.policy.stickiness import StickyTable
-from autopilot.setting_values import ListenAddress
 from autopilot.settings import Settings
 from autopilot.trust_store import TrustStoreCheck
 from autopilot.web.app import Api
+from autopilot.web.connections import Connections
 from autopilot.web.cors import Cors
+from autopilot.web.drain import drain
+from autopilot.web.limits import ClientLimits, connections_for, descriptor_limit
+from autopilot.web.listener import Listener
 from autopilot.web.server import AutopilotSite
 
 _log = Logger(namespace="autopilot.service")
-
-LISTEN_BACKLOG = 1024
-"""Twisted's 50 makes a burst of connections wait a second for a repeated SYN."""
 
 MAX_IDLE_FEEDS = 2
 """One connection for each of the two feeds."""
@@ -52,59 +51,17 @@ STOP_SECONDS = 5.0
 """How long idle upstream connections are waited for at stop: over TLS they may never close."""
 
 
-class Listener(Service):
-    """Listens from before privileges are dropped until stopped. `port` tells where."""
-
-    def __init__(self, reactor: Any, address: ListenAddress, factory: AutopilotSite) -> None:
-        self.port: IListeningPort | None = None
-        self._reactor = reactor
-        self._address = address
-        self._factory = factory
-
-    def privilegedStartService(self) -> None:
-        """Bind: ports below 1024 need the privileges that twistd may drop afterwards."""
-        super().privilegedStartService()
-        self._listen()
-
-    def startService(self) -> None:
-        """Bind, unless that has been done."""
-        super().startService()
-        self._listen()
-
-    def stopService(self) -> Deferred[None]:
-        """Stop listening. Connections that are open stay so."""
-        super().stopService()
-        port, self.port = self.port, None
-        return (port.stopListening() if port is not None else None) or succeed(None)
-
-    def _listen(self) -> None:
-        if self.port is None:
-            try:
-                self.port = self._reactor.listenTCP(
-                    self._address.port,
-                    self._factory,
-                    backlog=LISTEN_BACKLOG,
-                    interface=self._address.host,
-                )
-            except CannotListenError as error:
-                address = f"{self._address.host}, port {self._address.port}"
-                reason = getattr(error.socketError, "strerror", None) or "not possible"
-                raise SystemExit(f"autopilot: cannot listen on {address}: {reason}") from None
-            say(_log, "listening", port=bound_port(self.port))
-
-
-def bound_port(port: IListeningPort) -> int:
-    """The TCP port that `port` listens on."""
-    address: Any = port.getHost()
-    return int(address.port)
-
-
 class ClientPool(Service):
     """The pool of one treq client, empty again when stopped."""
 
     def __init__(self, reactor: Any, *, max_idle: int, connect_timeout: float) -> None:
         self.pool = ConnectionPool(reactor, max_idle=max_idle, connect_timeout=connect_timeout)
         self._reactor = reactor
+
+    def startService(self) -> None:
+        """Keep what becomes idle."""
+        super().startService()
+        self.pool.open()
 
     def stopService(self) -> Deferred[None]:
         """Close what is idle."""
@@ -135,11 +92,47 @@ class UpstreamService(Service):
 
 
 class AutopilotService(MultiService):
-    """The router. Gives twistd its log observer when it is put into an application."""
+    """The router. Gives twistd its log observer when it is put into an application.
 
-    def __init__(self, settings: Settings) -> None:
+    `listener` and `connections` are what it drains before anything else is stopped; `forced` is called
+    when that begins, to have a second signal end the process at once.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,
+        *,
+        listener: Listener,
+        connections: Connections,
+        forced: Callable[[], None],
+    ) -> None:
         super().__init__()
         self._settings = settings
+        self._reactor = reactor
+        self._listener = listener
+        self._connections = connections
+        self._forced = forced
+
+    def stopService(self) -> Deferred[None]:
+        """Drain, then stop all else. Fires when nothing is left."""
+        self._forced()
+        say(_log, "draining", connections=len(self._connections))
+        draining = Deferred.fromCoroutine(
+            drain(
+                self._connections,
+                self._reactor,
+                stop_listening=self._listener.stop_listening,
+                lag=self._settings.drain_readiness_lag,
+                grace=self._settings.drain_grace,
+            )
+        )
+        return draining.addCallback(lambda _none: MultiService.stopService(self))
+
+    def startService(self) -> None:
+        """Start, also again after a stop."""
+        self._connections.draining = False
+        super().startService()
 
     def setServiceParent(self, parent: Any) -> None:
         """See `IService`."""
@@ -157,6 +150,7 @@ def make_service(
     *,
     monotonic: Seconds = time.monotonic,
     wall: Seconds = time.time,
+    forced: Callable[[], None] = lambda: None,
 ) -> AutopilotService:
     """The whole router as a service that has done nothing yet.
 
@@ -185,28 +179,40 @@ def make_service(
         clock=reactor,
         only_fresh=upstream_pool.pool.only_fresh,
     )
-    api = _api(settings, state, upstream, metrics, reactor=reactor, monotonic=monotonic)
-    service = AutopilotService(settings)
+    limits = ClientLimits(
+        headers=settings.client_header_timeout,
+        body=settings.client_body_timeout,
+        idle=settings.keepalive_timeout,
+        stall=settings.client_stall_timeout,
+        body_bytes=settings.max_request_bytes,
+        requests=settings.max_concurrent_requests,
+        connections=settings.max_connections or connections_for(descriptor_limit()),
+        require_authorization=settings.require_authorization,
+    )
+    connections = Connections(limits)
+    api = _api(
+        settings, state, upstream, metrics, connections, reactor=reactor, monotonic=monotonic
+    )
+    site = AutopilotSite(
+        api.app.resource(),
+        limits=limits,
+        connections=connections,
+        cors=Cors(settings.cors_allow_origins),
+        refused=refusal_recorder(metrics, monotonic),
+        reactor=reactor,
+    )
+    listener = Listener(reactor, settings.listen_addr, site)
+    service = AutopilotService(
+        settings, reactor, listener=listener, connections=connections, forced=forced
+    )
     # Stopped in the reverse order: the listener first, the pools last.
     children = [
-        TrustStoreCheck(
-            (settings.backend_base_url, settings.models_url, settings.utilization_url)
-        ),
+        TrustStoreCheck((settings.backend_base_url, settings.models_url, settings.utilization_url)),
         upstream_pool,
         feeds_pool,
         UpstreamService(upstream),
         *_refreshers(settings, state, feeds_pool.pool, reactor, metrics),
-        Listener(
-            reactor,
-            settings.listen_addr,
-            AutopilotSite(
-                api.app.resource(),
-                max_body_bytes=settings.max_request_bytes,
-                cors=Cors(settings.cors_allow_origins),
-                refused=refusal_recorder(metrics, monotonic),
-                reactor=reactor,
-            ),
-        ),
+        listener,
     ]
     for child in children:
         child.setServiceParent(service)
@@ -258,6 +264,7 @@ def _api(
     state: RoutingState,
     upstream: Upstream,
     metrics: Metrics,
+    connections: Connections,
     *,
     reactor: Any,
     monotonic: Seconds,
@@ -302,4 +309,5 @@ def _api(
         ),
         aliases=settings.model_aliases,
         trusted_proxies=settings.trusted_proxy_cidrs if settings.trust_proxy_headers else (),
+        connections=connections,
     )

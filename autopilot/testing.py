@@ -20,7 +20,7 @@ from autopilot.interfaces import (
     IUpstreamResponse,
 )
 from autopilot.policy.catalog import Catalog, Model, Utilization
-from autopilot.policy.ending import BodyEnd
+from autopilot.policy.ending import BodyEnd, End
 from autopilot.policy.picture import Picture
 
 Fields = Sequence[tuple[bytes, bytes]]
@@ -148,6 +148,7 @@ class FakeDownstream:
     """A client that keeps everything it is sent. `end` is None, `finished` or `broken`."""
 
     def __init__(self) -> None:
+        self.lost_as = End.CLIENT_GONE
         self.status: int | None = None
         self.fields: Fields = ()
         self.length: int | None = None

@@ -14,7 +14,7 @@ from autopilot.metrics import Metrics
 from autopilot.policy.errors import Code
 from autopilot.policy.picture import Picture
 from autopilot.policy.readiness import NotReady
-from autopilot.settings import SPECS
+from autopilot.setting_table import SPECS
 from autopilot.testing import FixedPicture
 
 ROOT = Path(__file__).parents[1]

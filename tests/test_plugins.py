@@ -19,9 +19,10 @@ from autopilot.interfaces import ISelector
 from autopilot.selectors import finding
 from autopilot.selectors.capacity import Capacity
 from autopilot.selectors.finding import UnknownSelectorError, find_selector
-from autopilot.service import AutopilotService, Listener
-from autopilot.settings import SPECS
+from autopilot.service import AutopilotService
+from autopilot.setting_table import SPECS
 from autopilot.testing import AlphabeticSelector
+from autopilot.web.listener import Listener
 
 Environ = Callable[[dict[str, str]], None]
 

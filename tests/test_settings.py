@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from autopilot.setting_table import SPECS
 from autopilot.setting_values import ListenAddress
-from autopilot.settings import SPECS, Settings, SettingsError, env_example, help_text, load
+from autopilot.settings import Settings, SettingsError, env_example, help_text, load
 
 ROOT = Path(__file__).parents[1]
 DAY_MS = 86_400_000
@@ -34,6 +35,15 @@ DEFAULTS = Settings(
     upstream_max_idle_connections=128,
     stream_idle_timeout=120.0,
     request_timeout=0.0,
+    client_header_timeout=10.0,
+    client_body_timeout=60.0,
+    keepalive_timeout=75.0,
+    client_stall_timeout=60.0,
+    max_concurrent_requests=1024,
+    max_connections=0,
+    require_authorization=False,
+    drain_readiness_lag=0.0,
+    drain_grace=30.0,
     sticky_ttl=1800.0,
     sticky_max_entries=10_000,
     trust_proxy_headers=False,
@@ -66,6 +76,15 @@ VARIABLES = [
     "UPSTREAM_MAX_IDLE_CONNECTIONS",
     "STREAM_IDLE_TIMEOUT_MS",
     "REQUEST_TIMEOUT_MS",
+    "CLIENT_HEADER_TIMEOUT_MS",
+    "CLIENT_BODY_TIMEOUT_MS",
+    "KEEPALIVE_TIMEOUT_MS",
+    "CLIENT_STALL_TIMEOUT_MS",
+    "MAX_CONCURRENT_REQUESTS",
+    "MAX_CONNECTIONS",
+    "REQUIRE_AUTHORIZATION",
+    "DRAIN_READINESS_LAG_MS",
+    "DRAIN_GRACE_MS",
     "STICKY_TTL_SECS",
     "STICKY_MAX_ENTRIES",
     "TRUST_PROXY_HEADERS",
@@ -94,6 +113,14 @@ BOUNDS = {
     "UPSTREAM_MAX_IDLE_CONNECTIONS": (1, 10_000),
     "STREAM_IDLE_TIMEOUT_MS": (1, DAY_MS),
     "REQUEST_TIMEOUT_MS": (0, DAY_MS),
+    "CLIENT_HEADER_TIMEOUT_MS": (1, DAY_MS),
+    "CLIENT_BODY_TIMEOUT_MS": (1, DAY_MS),
+    "KEEPALIVE_TIMEOUT_MS": (1, DAY_MS),
+    "CLIENT_STALL_TIMEOUT_MS": (1, DAY_MS),
+    "MAX_CONCURRENT_REQUESTS": (1, 1_000_000),
+    "MAX_CONNECTIONS": (0, 1_000_000),
+    "DRAIN_READINESS_LAG_MS": (0, DAY_MS),
+    "DRAIN_GRACE_MS": (0, DAY_MS),
     "STICKY_TTL_SECS": (0, 86_400),
     "STICKY_MAX_ENTRIES": (0, 10_000_000),
 }

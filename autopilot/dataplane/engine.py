@@ -282,6 +282,8 @@ class Engine:
         try:
             end = await relay.flow_to(downstream)
         except CancelledError:
-            journal.client_left(Phase.STREAM)
+            end = downstream.lost_as
+            if end is not End.SHUTDOWN:
+                journal.client_left(Phase.STREAM)
         finally:
             journal.ended(end, relay.bytes_sent)

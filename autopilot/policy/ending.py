@@ -41,6 +41,8 @@ class End(StrEnum):
     UPSTREAM_TRUNCATED = "upstream_truncated"
     CLIENT_GONE = "client_gone"
     CLIENT_STALLED = "client_stalled"
+    SHUTDOWN = "shutdown"
+    """Broken off by us, at the end of a drain."""
 
 
 _MEANING = {

@@ -20,8 +20,10 @@ class Code(Enum):
     INVALID_MODEL_LIST = "invalid_model_list", HTTPStatus.BAD_REQUEST
     UNKNOWN_MODEL = "unknown_model", HTTPStatus.BAD_REQUEST
     BAD_REQUEST = "bad_request", HTTPStatus.BAD_REQUEST
+    MISSING_AUTHORIZATION = "missing_authorization", HTTPStatus.UNAUTHORIZED
     NOT_FOUND = "not_found", HTTPStatus.NOT_FOUND
     METHOD_NOT_ALLOWED = "method_not_allowed", HTTPStatus.METHOD_NOT_ALLOWED
+    REQUEST_TIMEOUT = "request_timeout", HTTPStatus.REQUEST_TIMEOUT
     REQUEST_TOO_LARGE = "request_too_large", HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     URI_TOO_LONG = "uri_too_long", HTTPStatus.REQUEST_URI_TOO_LONG
     HEADERS_TOO_LARGE = "headers_too_large", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
@@ -31,6 +33,7 @@ class Code(Enum):
     UPSTREAM_PROTOCOL_ERROR = "upstream_protocol_error", HTTPStatus.BAD_GATEWAY
     UPSTREAM_BODY_ERROR = "upstream_body_error", HTTPStatus.BAD_GATEWAY
     NOT_READY = "not_ready", HTTPStatus.SERVICE_UNAVAILABLE
+    OVERLOADED = "overloaded", HTTPStatus.SERVICE_UNAVAILABLE
     NO_CANDIDATES = "no_candidates", HTTPStatus.SERVICE_UNAVAILABLE
     UPSTREAM_CONNECT_TIMEOUT = "upstream_connect_timeout", HTTPStatus.GATEWAY_TIMEOUT
     UPSTREAM_HEADER_TIMEOUT = "upstream_header_timeout", HTTPStatus.GATEWAY_TIMEOUT

@@ -9,6 +9,7 @@ from autopilot.policy.picture import Picture
 class NotReady(StrEnum):
     """Why the router is not ready. The values are stable error codes of `/readyz`."""
 
+    DRAINING = "draining"
     MISSING_ALLOWLIST = "missing_allowlist"
     ALLOWLIST_EMPTY = "allowlist_empty"
     STALE_ALLOWLIST = "stale_allowlist"
@@ -18,6 +19,7 @@ class NotReady(StrEnum):
 
 
 MEANING = {
+    NotReady.DRAINING: "The router is shutting down and takes no new work.",
     NotReady.MISSING_ALLOWLIST: "The model catalogue has never been fetched.",
     NotReady.ALLOWLIST_EMPTY: "Every catalogue fetched so far listed no model.",
     NotReady.STALE_ALLOWLIST: "The model catalogue has not been refreshed for too long.",
@@ -35,11 +37,15 @@ class MaxAges:
     utilization: float
 
 
-def readiness(picture: Picture, *, now: float, max_ages: MaxAges) -> NotReady | None:
+def readiness(
+    picture: Picture, *, now: float, max_ages: MaxAges, draining: bool = False
+) -> NotReady | None:
     """The first reason that applies, in the order of `NotReady`; None when ready.
 
     An age equal to its limit is still fresh.
     """
+    if draining:
+        return NotReady.DRAINING
     if picture.catalog_fetched_at is None:
         if picture.catalog_answered_empty:
             return NotReady.ALLOWLIST_EMPTY

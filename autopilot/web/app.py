@@ -18,6 +18,7 @@ from autopilot.metrics import Metrics
 from autopilot.policy.clientaddress import Network, client_address
 from autopilot.policy.errors import Code, ErrorBody, Refusal
 from autopilot.policy.readiness import MEANING, MaxAges, readiness
+from autopilot.web.connections import Connections
 from autopilot.web.downstream import RequestDownstream
 from autopilot.web.models import ModelList
 from autopilot.web.server import AutopilotRequest
@@ -49,6 +50,7 @@ class Api:
         max_ages: MaxAges,
         aliases: Sequence[str],
         trusted_proxies: Sequence[Network],
+        connections: Connections,
     ) -> None:
         self._router = router
         self._source = source
@@ -58,6 +60,7 @@ class Api:
         self._max_ages = max_ages
         self._models = ModelList(aliases)
         self._trusted_proxies = trusted_proxies
+        self._connections = connections
 
     @app.route("/v1/chat/completions", methods=["POST"])
     def chat_completions(self, request: AutopilotRequest) -> Deferred[None]:
@@ -87,7 +90,12 @@ class Api:
     @app.route("/readyz", methods=["GET", "HEAD"])
     def readyz(self, request: AutopilotRequest) -> bytes:
         """Whether traffic should be sent here."""
-        reason = readiness(self._source.picture, now=self._monotonic(), max_ages=self._max_ages)
+        reason = readiness(
+            self._source.picture,
+            now=self._monotonic(),
+            max_ages=self._max_ages,
+            draining=self._connections.draining,
+        )
         if reason is None:
             return request.prepare(_OK, b"ready", content_type=_TEXT)
         error = ErrorBody(status=_NOT_READY_STATUS, code=reason.value, message=MEANING[reason])

@@ -14,10 +14,16 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http
 
+from autopilot.policy.ending import End
 from autopilot.policy.errors import Code, ErrorBody, Refusal
+from autopilot.policy.headers import bearer_token
+from autopilot.web.patience import Awaited, Patience
 
 LINGER_SECONDS = 2.0
 """How long a refused client may go on sending, so that it reads the refusal and not a reset."""
+
+ROUTED_PATHS = frozenset({b"/v1/chat/completions", b"/v1/completions"})
+"""The paths whose requests are admitted, counted and logged, also those that never become complete."""
 
 MAX_LENGTH_DIGITS = 100
 """Longest Content-Length read, to be refused as too large; Python does not convert 5,000 digits."""
@@ -33,7 +39,10 @@ class AutopilotChannel(http.HTTPChannel):
     maxHeaders = 100
 
     transport: Any
+    site: Any
     _networkProducer: Any
+    _patience: Patience | None = None
+    _closing: IDelayedCall | None = None
     _refused = False
     _lingering: IDelayedCall | None = None
 
@@ -52,10 +61,25 @@ class AutopilotChannel(http.HTTPChannel):
         request.clientproto = getattr(self, "_version", b"HTTP/1.1")
         request.refuse(error, getattr(self, "_path", b""))
 
+    def connectionMade(self) -> None:
+        """See `IProtocol`. From now on the client has the header deadline to say something."""
+        super().connectionMade()
+        if not self.site.connections.opened(self):
+            self._refused = True
+            self.transport.abortConnection()
+            return
+        self._patience = Patience(
+            self.site.limits, self.site.reactor, expired=self._expired, stalled=self._stalled
+        )
+        self._patience.await_(Awaited.HEADERS)
+
     def dataReceived(self, data: bytes) -> None:
         """See `IProtocol`. What follows a refusal is read and forgotten."""
-        if not self._refused:
-            super().dataReceived(data)
+        if self._refused:
+            return
+        if self._patience is not None and self._patience.awaited is Awaited.REQUEST:
+            self._patience.await_(Awaited.HEADERS)
+        super().dataReceived(data)
 
     def lineReceived(self, line: bytes) -> None:
         """A request line or a line of header fields."""
@@ -84,13 +108,23 @@ class AutopilotChannel(http.HTTPChannel):
         problem = self._problem()
         if problem is not None:
             self._bad(problem)
-        else:
-            super().allHeadersReceived()
+            return
+        try:
+            self._admit(self.requests[-1])
+        except Refusal as refusal:
+            self.refuse(refusal.body)
+            return
+        if self._patience is not None:
+            self._patience.await_(Awaited.BODY)
+        super().allHeadersReceived()
 
     def allContentReceived(self) -> None:
         """The request is complete."""
-        if not self._refused:
-            super().allContentReceived()
+        if self._refused:
+            return
+        if self._patience is not None:
+            self._patience.await_(Awaited.NOTHING)
+        super().allContentReceived()
 
     def requestDone(self, request: Any) -> None:
         """An answer is complete; the next request may be waiting already.
@@ -99,10 +133,20 @@ class AutopilotChannel(http.HTTPChannel):
         their answers would all pile up in the transport.
         """
         self.paused = bool(self.persistent and self._waitingForTransport)
+        if self._patience is not None and self.persistent:
+            self._patience.await_(Awaited.REQUEST)
         super().requestDone(request)
+
+    def pauseProducing(self) -> None:
+        """The client does not read what is there for it."""
+        super().pauseProducing()
+        if self._patience is not None:
+            self._patience.reading(stopped=True)
 
     def resumeProducing(self) -> None:
         """The client reads again: go on with what it had sent before."""
+        if self._patience is not None:
+            self._patience.reading(stopped=False)
         super().resumeProducing()
         if self.paused:
             self.paused = False
@@ -128,13 +172,41 @@ class AutopilotChannel(http.HTTPChannel):
         if not self._refused or not ITCPTransport.providedBy(self.transport):
             super().loseConnection()
         elif self._lingering is None:
-            self.setTimeout(None)
             self._networkProducer.unregisterProducer()
             self._lingering = self.callLater(LINGER_SECONDS, self._linger_expired)
             self.transport.loseWriteConnection()
 
+    def close_idle(self) -> None:
+        """See `Connection`."""
+        self.persistent = False
+        if not self._handlingRequest:
+            self._close()
+        elif not self.requests[0].startedWriting:
+            self.requests[0].setHeader(b"connection", b"close")
+
+    def break_off(self) -> None:
+        """See `Connection`."""
+        answer = self.requests[0].downstream if self.requests else None
+        if answer is None or not self._handlingRequest:
+            self.cut()
+            return
+        answer.lost_as = End.SHUTDOWN
+        if self.requests[0].startedWriting:
+            answer.break_off()
+        else:
+            self.cut()
+
+    def cut(self) -> None:
+        """See `Connection`."""
+        self.transport.abortConnection()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See `IProtocol`."""
+        self.site.connections.closed(self)
+        if self._patience is not None:
+            self._patience.end()
+        if self._closing is not None and self._closing.active():
+            self._closing.cancel()
         if self._lingering is not None and self._lingering.active():
             self._lingering.cancel()
         super().connectionLost(reason)
@@ -174,6 +246,45 @@ class AutopilotChannel(http.HTTPChannel):
         else:
             code, message = Code.URI_TOO_LONG, "The request line is too long."
         self.refuse(Refusal(code, message).body)
+
+    def _admit(self, request: Any) -> None:
+        """Let a request in that will be routed.
+
+        Raises:
+            Refusal: it has no token and needs one, or there is no room.
+        """
+        if self._path.partition(b"?")[0] not in ROUTED_PATHS:
+            return
+        authorization = request.requestHeaders.getRawHeaders(b"authorization", [])
+        if self.site.limits.require_authorization and bearer_token(authorization) is None:
+            raise Refusal(
+                Code.MISSING_AUTHORIZATION,
+                "This router takes requests with 'Authorization: Bearer ...' only.",
+            )
+        connections = self.site.connections
+        connections.admit()
+        request.notifyFinish().addBoth(lambda _result: connections.released())
+
+    def _expired(self, awaited: Awaited) -> None:
+        begun = self.requests or self._buffer
+        if awaited is Awaited.REQUEST or not begun:
+            self._close()
+            return
+        what = "header fields" if awaited is Awaited.HEADERS else "body"
+        message = f"The request's {what} did not arrive in time."
+        self.refuse(Refusal(Code.REQUEST_TIMEOUT, message).body)
+
+    def _stalled(self) -> None:
+        answer = self.requests[0].downstream if self.requests else None
+        if answer is not None:
+            answer.lost_as = End.CLIENT_STALLED
+        self.cut()
+
+    def _close(self) -> None:
+        """Close an idle connection; what cannot be delivered any more is given up soon."""
+        if self._closing is None:
+            self._closing = self.callLater(LINGER_SECONDS, self.cut)
+            self.loseConnection()
 
     def _linger_expired(self) -> None:
         self.transport.abortConnection()

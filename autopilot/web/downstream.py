@@ -7,6 +7,7 @@ from twisted.web.http import NO_BODY_CODES
 from zope.interface import implementer
 
 from autopilot.interfaces import IDownstream
+from autopilot.policy.ending import End
 from autopilot.policy.headers import REQUEST_ID
 from autopilot.web.cors import PREFIX as CORS_PREFIX
 from autopilot.web.reset import ResetWhenFlushed
@@ -23,6 +24,8 @@ class RequestDownstream:
     def __init__(self, request: AutopilotRequest, *, clock: IReactorTime) -> None:
         self.begun = False
         self.broken = False
+        self.lost_as = End.CLIENT_GONE
+        request.downstream = self
         request.notifyFinish().addBoth(self._finished)
         self._request = request
         self._clock = clock

@@ -3,22 +3,19 @@
 from collections.abc import Callable
 from http import HTTPStatus
 from io import BytesIO
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
+from autopilot.policy.ending import End
 from autopilot.policy.errors import Code, ErrorBody, Refusal
 from autopilot.policy.headers import REQUEST_ID, RETRY_AFTER, request_id
-from autopilot.web.channel import AutopilotChannel
+from autopilot.web.channel import ROUTED_PATHS, AutopilotChannel
+from autopilot.web.connections import Connections
 from autopilot.web.cors import Cors
-
-IDLE_SECONDS = 75
-"""How long a connection may be silent between requests."""
-
-ROUTED_PATHS = frozenset({b"/v1/chat/completions", b"/v1/completions"})
-"""The paths whose requests are counted and logged, also those that never become complete."""
+from autopilot.web.limits import ClientLimits
 
 RefusalRecorder = Callable[[bytes, ErrorBody], None]
 """Told the request id and the refusal of a request that is refused while it arrives."""
@@ -34,6 +31,15 @@ def reason_phrase(status: int) -> bytes:
         return b"Unknown"
 
 
+class Breakable(Protocol):
+    """An answer under way that the server may have to cut."""
+
+    lost_as: End
+
+    def break_off(self) -> None:
+        """End it visibly."""
+
+
 class AutopilotRequest(Request):
     """A request whose body is kept in memory, up to the site's limit."""
 
@@ -44,6 +50,7 @@ class AutopilotRequest(Request):
     content: Any
     transport: Any
     refused = False
+    downstream: "Breakable | None" = None
     _received = 0
 
     @property
@@ -59,7 +66,7 @@ class AutopilotRequest(Request):
     def gotLength(self, length: int | None) -> None:
         """The header fields are in; `length` is what the client declares. Called by the channel."""
         self.content = BytesIO()
-        if length is not None and length > self.channel.site.max_body_bytes:
+        if length is not None and length > self.channel.site.limits.body_bytes:
             self._too_large()
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -67,7 +74,7 @@ class AutopilotRequest(Request):
         if self.refused:
             return
         self._received += len(data)
-        if self._received > self.channel.site.max_body_bytes:
+        if self._received > self.channel.site.limits.body_bytes:
             self._too_large()
         else:
             self.content.write(data)
@@ -107,6 +114,8 @@ class AutopilotRequest(Request):
         self.refused = True
         self.setHeader(b"connection", b"close")
         self.begin_answer()
+        if error.code == Code.MISSING_AUTHORIZATION.text:
+            self.setHeader(b"www-authenticate", b"Bearer")
         if target.partition(b"?")[0] in ROUTED_PATHS:
             self.channel.site.refused(self.request_id, error)
         self.answer(error)
@@ -125,7 +134,7 @@ class AutopilotRequest(Request):
         super().process()
 
     def _too_large(self) -> None:
-        limit = self.channel.site.max_body_bytes
+        limit = self.channel.site.limits.body_bytes
         message = f"The request body is larger than the {limit} bytes that are accepted."
         self.channel.refuse(Refusal(Code.REQUEST_TOO_LARGE, message).body)
 
@@ -145,7 +154,7 @@ class Refused(Resource):
 
 
 class AutopilotSite(Site):
-    """Serves `resource` with bodies of at most `max_body_bytes`."""
+    """Serves `resource` within `limits`; `refused` is told of requests that never become complete."""
 
     noisy = False
     protocol: Any = AutopilotChannel
@@ -155,15 +164,16 @@ class AutopilotSite(Site):
         self,
         resource: IResource,
         *,
-        max_body_bytes: int,
+        limits: ClientLimits,
+        connections: Connections,
         cors: Cors,
         refused: RefusalRecorder,
         reactor: Any,
     ) -> None:
-        super().__init__(
-            resource, timeout=IDLE_SECONDS, reactor=reactor, parsePOSTFormSubmission=False
-        )
-        self.max_body_bytes = max_body_bytes
+        # No timeout of Twisted's: its only one is reset by every byte, and off during an answer.
+        super().__init__(resource, timeout=None, reactor=reactor, parsePOSTFormSubmission=False)
+        self.limits = limits
+        self.connections = connections
         self.cors = cors
         self.refused = refused
 

@@ -4,6 +4,7 @@
 Twisted's own HTTP server channel and its own HTTP client protocol.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,8 +33,10 @@ from autopilot.policy.rest import RestTable
 from autopilot.policy.stickiness import StickyTable
 from autopilot.testing import FixedPicture, picture_of
 from autopilot.web.app import Api
+from autopilot.web.connections import Connections
 from autopilot.web.cors import Cors
 from autopilot.web.server import AutopilotSite
+from tests.web.harness import LIMITS
 
 BODY = b'{"model":"m","stream":true}'
 REQUEST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s" % (
@@ -94,6 +97,8 @@ class Wire:
             limits=Limits(aliases=("auto",), max_list_items=8, max_attempts=3),
             monotonic=clock.seconds,
         )
+        limits = replace(LIMITS, body_bytes=1000)
+        connections = Connections(limits)
         api = Api(
             router,
             source,
@@ -103,10 +108,12 @@ class Wire:
             max_ages=MaxAges(catalog=1, utilization=1),
             aliases=("auto",),
             trusted_proxies=(),
+            connections=connections,
         )
         site = AutopilotSite(
             api.app.resource(),
-            max_body_bytes=1000,
+            limits=limits,
+            connections=connections,
             cors=Cors(()),
             refused=lambda _request_id, _error: None,
             reactor=clock,

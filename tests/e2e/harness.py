@@ -283,6 +283,7 @@ def router(folder: Path, upstream: Simulator, **settings: str) -> Iterator[Route
             "UTILIZATION_REFRESH_MS": "600000",
             "READYZ_MAX_SNAPSHOT_AGE_MS": "600000",
             "MAX_REQUEST_BYTES": str(MAX_REQUEST_BYTES),
+            "DRAIN_GRACE_MS": "500",
             **settings,
         },
     )

@@ -43,7 +43,6 @@ def test_a_router_with_an_open_stream_stops_and_the_stream_is_visibly_broken(
         assert service.process.wait(STOP_SECONDS) in STOPPED
 
 
-@pytest.mark.xfail(reason="the kernel closes with a FIN what the router leaves open when it exits")
 def test_an_open_stream_over_http_1_0_is_reset_when_the_router_stops(
     tmp_path: Path, upstream: Simulator
 ) -> None:

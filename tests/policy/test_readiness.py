@@ -32,6 +32,7 @@ def picture(
 
 def test_the_reasons_are_the_promised_codes_in_the_promised_order() -> None:
     assert [reason.value for reason in NotReady] == [
+        "draining",
         "missing_allowlist",
         "allowlist_empty",
         "stale_allowlist",
@@ -88,6 +89,7 @@ moments = st.none() | st.sampled_from([0.0, 99.0, 100.0])
         MaxAges, catalog=st.sampled_from([0.5, 50.0]), utilization=st.sampled_from([0.5, 50.0])
     ),
     answered_empty=st.booleans(),
+    draining=st.booleans(),
 )
 def test_of_all_reasons_that_hold_the_first_in_order_is_told(
     catalog_at: float | None,
@@ -96,10 +98,12 @@ def test_of_all_reasons_that_hold_the_first_in_order_is_told(
     limits: MaxAges,
     *,
     answered_empty: bool,
+    draining: bool,
 ) -> None:
     now = 100.0
     never = catalog_at is None
     holds = {
+        NotReady.DRAINING: draining,
         NotReady.MISSING_ALLOWLIST: never and not answered_empty,
         NotReady.ALLOWLIST_EMPTY: never and answered_empty,
         NotReady.STALE_ALLOWLIST: catalog_at is not None and now - catalog_at > limits.catalog,
@@ -111,4 +115,4 @@ def test_of_all_reasons_that_hold_the_first_in_order_is_told(
         catalog_at=catalog_at, feed_at=feed_at, answered_empty=answered_empty, order=order
     )
     expected = next((reason for reason in NotReady if holds[reason]), None)
-    assert readiness(known, now=now, max_ages=limits) is expected
+    assert readiness(known, now=now, max_ages=limits, draining=draining) is expected

@@ -1,6 +1,7 @@
 """The command line: what it comes to, and what it refuses."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,6 @@ from autopilot.simulator.service import Simulator
 from autopilot.simulator.tap import Options, makeService
 
 from .harness import Bench
-
-CAPTURES = Path(__file__).parents[3] / "shared" / "captures"
 
 
 def config(*words: str) -> SimulatorConfig:
@@ -104,10 +103,16 @@ def test_twistd_knows_the_plugin() -> None:
     assert plugin.options is Options
 
 
-@pytest.mark.skipif(not CAPTURES.is_dir(), reason="the captures are not beside this checkout")
+def captured(name: str) -> Path:
+    folder = os.environ.get("AUTOPILOT_CAPTURES")
+    if not folder:
+        pytest.skip("AUTOPILOT_CAPTURES does not name a folder with captures of the platform")
+    return Path(folder) / name
+
+
 def test_the_captures_are_served_row_by_row() -> None:
-    models = CAPTURES / "models_2026-02-18.json"
-    utilization = CAPTURES / "utilization_2026-02-18.json"
+    models = captured("models_2026-02-18.json")
+    utilization = captured("utilization_2026-02-18.json")
     bench = Bench(config("--models", str(models), "--utilization", str(utilization)))
     assert bench.call("GET", "/v1/models").json == json.loads(models.read_bytes())
     assert bench.feed() == json.loads(utilization.read_bytes())

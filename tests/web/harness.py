@@ -14,7 +14,7 @@ its last chunk is not whole (`Answer.whole`).
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPResponse, IncompleteRead
 from io import BytesIO, StringIO
 from types import TracebackType
@@ -45,13 +45,24 @@ from autopilot.policy.stickiness import StickyTable
 from autopilot.testing import FakeResponse, FakeUpstream, FixedPicture, Posted, picture_of
 from autopilot.web.app import Api
 from autopilot.web.channel import AutopilotChannel
+from autopilot.web.connections import Connections
 from autopilot.web.cors import Cors
+from autopilot.web.limits import ClientLimits
 from autopilot.web.server import AutopilotRequest, AutopilotSite
 
 ALIAS = "test/Auto"
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 PEER = "192.0.2.7"
+LIMITS = ClientLimits(
+    headers=10.0,
+    body=60.0,
+    idle=75.0,
+    stall=60.0,
+    body_bytes=0,
+    requests=100,
+    connections=100,
+)
 LIMIT = 2048
 """The body limit of a bench: small, so that a test can exceed it in many ways."""
 
@@ -299,6 +310,7 @@ class Bench:
         max_list_items: int = 8,
         trusted_proxies: tuple[Network, ...] = (),
         log_style: str = "json",
+        client_limits: ClientLimits | None = None,
     ) -> None:
         self.clock = Clock()
         self.source = FixedPicture(picture_of("org/one", "org/two") if picture is None else picture)
@@ -324,6 +336,8 @@ class Bench:
             limits=Limits(aliases=aliases, max_list_items=max_list_items, max_attempts=3),
             monotonic=self.clock.seconds,
         )
+        limits = replace(client_limits or LIMITS, body_bytes=limit)
+        connections = self.connections = Connections(limits)
         self.api = Api(
             router,
             self.source,
@@ -333,10 +347,12 @@ class Bench:
             max_ages=MAX_AGES,
             aliases=aliases,
             trusted_proxies=trusted_proxies,
+            connections=connections,
         )
         self.site = WatchedSite(
             self.api.app.resource(),
-            max_body_bytes=limit,
+            limits=limits,
+            connections=connections,
             cors=Cors(origins),
             refused=refusal_recorder(self.metrics, self.clock.seconds),
             reactor=self.clock,

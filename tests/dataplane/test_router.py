@@ -1,0 +1,301 @@
+"""The router over fakes: who is asked for which `model`, in which order, and how many of them.
+
+A `Bench` sends requests to a `Platform` on which some models fail; `ask` tells which it was asked for.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from autopilot.controlplane.state import RoutingState
+from autopilot.dataplane.engine import Engine
+from autopilot.dataplane.journal import Journal
+from autopilot.dataplane.router import Incoming, Limits, Router
+from autopilot.interfaces import IDownstream, IPictureSource, ISelector, IUpstream
+from autopilot.metrics import Metrics
+from autopilot.policy.catalog import Catalog, Chute, Utilization
+from autopilot.policy.deadlines import Deadlines
+from autopilot.policy.errors import Refusal
+from autopilot.policy.picture import Picture
+from autopilot.policy.rest import MAX_REST, RestTable
+from autopilot.policy.stickiness import StickyTable
+from autopilot.testing import FakeDownstream, FakeResponse, FakeUpstream, FixedPicture, picture_of
+
+ALIAS = "test/Auto"
+NAMES = ("a", "b", "c", "d", "e")
+WHOLE = b"data: [DONE]\n\n"
+
+
+class Platform(FakeUpstream):
+    """Answers at once: 503 for the `failing` models, a whole stream for the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failing: set[str] = set()
+
+    @property
+    def asked(self) -> list[str]:
+        return [json.loads(posted.body)["model"] for posted in self.posted]
+
+    def post(self, *arguments: Any, **named: Any) -> Any:
+        answer = super().post(*arguments, **named)
+        failing = self.asked[-1] in self.failing
+        answer.callback((FakeResponse(503) if failing else FakeResponse().send(WHOLE)).end())
+        return answer
+
+
+class Bench:
+    """A router, by default with the picture of `NAMES` in this order."""
+
+    def __init__(
+        self,
+        *,
+        source: object | None = None,
+        max_attempts: int = 3,
+        max_list_items: int = 8,
+    ) -> None:
+        self.clock = Clock()
+        self.platform = Platform()
+        self.downstream = FakeDownstream()
+        self._metrics = Metrics(CollectorRegistry())
+        rests = RestTable()
+        engine = Engine(
+            cast("IUpstream", self.platform),
+            clock=self.clock,
+            deadlines=Deadlines(headers=10.0, completion=600.0, first_body_byte=120.0),
+            rests=rests,
+        )
+        self._router = Router(
+            engine,
+            cast("IPictureSource", source or FixedPicture(picture_of(*NAMES))),
+            StickyTable(ttl=1e9, max_entries=100),
+            rests,
+            secret=b"0" * 32,
+            limits=Limits(
+                aliases=(ALIAS,), max_list_items=max_list_items, max_attempts=max_attempts
+            ),
+            monotonic=self.clock.seconds,
+        )
+
+    def ask(self, model: str, *, failing: Sequence[str] = (), client: str = "one") -> list[str]:
+        """Send a request while `failing` fail; the models that were asked, in their order.
+
+        Afterwards every rest is over, so that stickiness alone is left of what was learned.
+        """
+        before = len(self.platform.posted)
+        self.platform.failing = set(failing)
+        done = self.route(model, client=client)
+        assert done.called
+        assert self.downstream.end == "finished"
+        self.clock.advance(2 * MAX_REST)
+        return self.platform.asked[before:]
+
+    def refused(self, model: str) -> tuple[int, str]:
+        """Send a request that is refused before anybody was asked; status and code."""
+        failures: list[Failure] = []
+        self.route(model).addErrback(failures.append)
+        refusal = failures[0].value
+        assert isinstance(refusal, Refusal)
+        assert self.platform.posted == []
+        assert self.downstream.status is None
+        return refusal.body.status, refusal.body.code
+
+    def route(self, model: str, *, client: str = "one") -> "Deferred[None]":
+        self.downstream = FakeDownstream()
+        incoming = Incoming(
+            path="/v1/chat/completions",
+            fields=[(b"Authorization", f"Bearer {client}".encode())],
+            body=json.dumps({"model": model, "stream": True}).encode(),
+            request_id=b"r",
+            address="192.0.2.1",
+        )
+        journal = Journal(request_id="r", metrics=self._metrics, clock=self.clock.seconds)
+        routing = self._router.route(incoming, cast("IDownstream", self.downstream), journal)
+        return Deferred.fromCoroutine(routing)
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 4, 5, 64])
+def test_an_alias_is_tried_at_most_so_many_times_as_the_setting_says(attempts: int) -> None:
+    bench = Bench(max_attempts=attempts)
+    assert bench.ask(ALIAS, failing=NAMES[:-1]) == list(NAMES[:attempts])
+    # Whoever was last is passed through, although a candidate beyond the bound would have answered.
+    assert bench.downstream.status == (200 if attempts >= len(NAMES) else 503)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "asked"), [(1, ["e"]), (2, ["e", "a"]), (3, ["e", "a", "b"]), (64, list("eabcd"))]
+)
+def test_the_attempts_are_counted_after_the_sticky_model_was_put_first(
+    attempts: int, asked: list[str]
+) -> None:
+    bench = Bench(max_attempts=attempts)
+    assert bench.ask("e,") == ["e"]
+    assert bench.ask(ALIAS, failing=NAMES) == asked
+
+
+def test_the_attempts_are_counted_after_the_resting_models_were_put_last() -> None:
+    bench = Bench(max_attempts=2)
+    bench.platform.failing = {"a", "b"}
+    bench.route(ALIAS)
+    bench.route(ALIAS)
+    assert bench.platform.asked == ["a", "b", "c"]
+    bench.ask(ALIAS, client="two", failing=["a", "b", "c"])
+    assert bench.platform.asked[3:] == ["c", "d"]
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+@pytest.mark.parametrize("answering", [*NAMES, None])
+def test_a_list_is_tried_to_its_end_whatever_its_length(
+    answering: str | None, attempts: int
+) -> None:
+    bench = Bench(max_attempts=attempts)
+    failing = [name for name in NAMES if name != answering]
+    order = ["e", "c", "a", "b", "d"]
+    tried = order[: order.index(answering) + 1] if answering else order
+    assert bench.ask(",".join(order), failing=failing) == tried
+    assert bench.downstream.header(b"x-chutes-autopilot-selected") == [tried[-1].encode()]
+
+
+@pytest.mark.parametrize(
+    ("model", "asked"),
+    [
+        (f"d,{ALIAS}", ["d", "a", "b", "c", "e"]),
+        (f"e,{ALIAS},b", ["e", "a", "b", "c", "d"]),
+        (f"{ALIAS},e", ["a", "b", "c", "d", "e"]),
+        (f"{ALIAS},", ["a", "b", "c", "d", "e"]),
+        (f" c , {ALIAS} , {ALIAS} , c ", ["c", "a", "b", "d", "e"]),
+    ],
+)
+@pytest.mark.parametrize("most", [3, 4, 64])
+def test_an_alias_amid_names_stands_for_the_order_there_and_the_list_is_cut(
+    model: str, asked: list[str], most: int
+) -> None:
+    bench = Bench(max_attempts=1, max_list_items=most)
+    assert bench.ask(model, failing=NAMES) == asked[:most]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(ALIAS, "a,b"), ("a,b", ALIAS), (ALIAS, ALIAS), ("a,b", "a,b"), (f"{ALIAS},", "a,b,c")],
+)
+def test_alias_and_list_share_one_sticky_table(first: str, second: str) -> None:
+    bench = Bench()
+    assert bench.ask(first, failing=["a"]) == ["a", "b"]
+    assert bench.ask(second) == ["b"]
+    assert bench.ask(second, client="two") == ["a"]
+
+
+@pytest.mark.parametrize(("first", "second"), [(ALIAS, "a,b"), ("a,b", ALIAS)])
+def test_a_failure_in_one_mode_ends_the_place_in_the_other(first: str, second: str) -> None:
+    bench = Bench()
+    assert bench.ask("b,") == ["b"]
+    assert bench.ask(first, failing=["b"]) == ["b", "a"]
+    assert bench.ask(second) == ["a"]
+
+
+def test_a_list_without_the_sticky_model_is_asked_in_its_own_order_and_moves_the_client() -> None:
+    bench = Bench()
+    assert bench.ask("e,") == ["e"]
+    assert bench.ask("d,c") == ["d"]
+    assert bench.ask(ALIAS) == ["d"]
+
+
+def test_a_direct_request_does_not_read_the_sticky_table() -> None:
+    bench = Bench()
+    bench.ask("b,")
+    assert bench.ask("a") == ["a"]
+    assert bench.downstream.header(b"x-chutes-autopilot-selected") == []
+
+
+@pytest.mark.parametrize("routed", [ALIAS, "a,b"])
+def test_a_direct_request_does_not_write_the_sticky_table(routed: str) -> None:
+    bench = Bench()
+    bench.ask("b")
+    assert bench.ask(routed) == ["a"]
+    bench.ask("b")
+    assert bench.ask(routed) == ["a"]
+
+
+@pytest.mark.parametrize("routed", [ALIAS, "a,b"])
+def test_a_failure_of_a_direct_request_does_not_end_the_place_of_the_client(routed: str) -> None:
+    bench = Bench()
+    bench.ask("b,")
+    assert bench.ask("b", failing=["b"]) == ["b"]
+    assert bench.downstream.status == 503
+    assert bench.ask(routed) == ["b"]
+
+
+NO_ORDER = Picture(catalog=picture_of(*NAMES).catalog, utilization=Utilization(chutes=()))
+
+
+@pytest.mark.parametrize("picture", [Picture(), NO_ORDER])
+@pytest.mark.parametrize("model", [ALIAS, f"{ALIAS},", f",{ALIAS},{ALIAS}"])
+def test_without_an_order_an_alias_has_no_candidates(model: str, picture: Picture) -> None:
+    assert Bench(source=FixedPicture(picture)).refused(model) == (503, "no_candidates")
+
+
+def test_without_an_order_the_names_of_a_list_are_candidates_still() -> None:
+    bench = Bench(source=FixedPicture(NO_ORDER))
+    assert bench.ask(f"{ALIAS},c,{ALIAS},a", failing=NAMES) == ["c", "a"]
+    assert bench.ask("e") == ["e"]
+
+
+@pytest.mark.parametrize(
+    ("model", "asked"),
+    [
+        ("no/Such", ["no/Such"]),
+        ("no/Such:throughput", ["no/Such:throughput"]),
+        ("no/Such, b ,x", ["no/Such", "b", "x"]),
+    ],
+)
+def test_without_a_catalogue_names_go_upstream_unchecked(model: str, asked: list[str]) -> None:
+    assert Bench(source=FixedPicture(Picture())).ask(model, failing=asked) == asked
+    assert Bench().refused(model) == (400, "unknown_model")
+
+
+def test_a_catalogue_that_arrives_is_what_the_next_request_is_checked_by() -> None:
+    source = FixedPicture(Picture())
+    bench = Bench(source=source)
+    bench.ask("x")
+    source.picture = picture_of(*NAMES)
+    bench.platform.posted.clear()
+    assert bench.refused("x") == (400, "unknown_model")
+
+
+@implementer(ISelector)
+class CountingSelector:
+    """Orders the feed by name, backwards, and counts how often it does."""
+
+    name = "counting"
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def order(self, utilization: Utilization, catalog: Catalog) -> tuple[str, ...]:  # noqa: ARG002
+        self.calls += 1
+        return tuple(sorted((chute.name for chute in utilization.chutes), reverse=True))
+
+
+def test_no_request_ever_calls_the_selector() -> None:
+    selector = CountingSelector()
+    state = RoutingState(cast("ISelector", selector), monotonic=lambda: 0.0)
+    state.catalog_fetched(picture_of(*NAMES).catalog)
+    chutes = [Chute(name=name, chute_id=name, active_instance_count=1) for name in NAMES]
+    state.utilization_fetched(Utilization(chutes=tuple(chutes)))
+    published = selector.calls
+    assert published == 1
+    bench = Bench(source=state)
+    assert bench.ask(ALIAS, failing=["e"]) == ["e", "d"]
+    assert bench.ask(f"a,{ALIAS}", client="two", failing=["a"]) == ["a", "e"]
+    assert bench.ask("c") == ["c"]
+    assert selector.calls == published
+    state.utilization_fetched(Utilization(chutes=tuple(chutes[:2])))
+    assert bench.ask(ALIAS, client="three") == ["b"]
+    assert selector.calls == published + 1

@@ -1,0 +1,221 @@
+"""How long a client may take, how many may be there, and how the router leaves."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from twisted.internet.defer import Deferred, succeed
+
+from autopilot.testing import FakeResponse
+from autopilot.web.drain import drain
+from autopilot.web.limits import RESERVED_CONNECTIONS, connections_for
+from tests.web.harness import ALIAS, LIMITS, Bench, Client, chat, head, post
+
+BODY = chat(ALIAS)
+BEARER = [("Authorization", "Bearer x")]
+
+
+@pytest.mark.parametrize("step", [0.5, 3.0])
+def test_header_fields_that_trickle_in_are_refused_at_their_deadline(step: float) -> None:
+    with Bench() as bench:
+        client = bench.client()
+        line = head("POST", "/v1/chat/completions")
+        sent = 0.0
+        while sent + step < LIMITS.headers:
+            client.send(line[:1])
+            line = line[1:]
+            bench.clock.advance(step)
+            sent += step
+        assert client.received == b""
+        bench.clock.advance(LIMITS.headers - sent)
+        assert (client.answer().status, client.answer().code) == (408, "request_timeout")
+        assert client.wire.half_closed
+
+
+def test_a_body_that_trickles_in_is_refused_at_its_deadline() -> None:
+    with Bench() as bench:
+        client = bench.client()
+        client.send(post(BODY)[: -len(BODY)])
+        for byte in BODY[:20]:
+            client.send(bytes([byte]))
+            bench.clock.advance(2.9)
+        assert client.received == b""
+        bench.clock.advance(2.1)
+        assert (client.answer().status, client.answer().code) == (408, "request_timeout")
+        assert len(bench.posted) == 0
+
+
+def test_an_idle_connection_is_closed_at_its_limit_and_a_request_renews_it() -> None:
+    with Bench() as bench:
+        client = bench.client()
+        client.get("/healthz")
+        bench.clock.advance(LIMITS.idle - 1)
+        client.send(head("GET", "/healthz"))
+        bench.clock.advance(LIMITS.idle - 1)
+        assert not client.wire.closing
+        bench.clock.advance(1)
+        client.settle()
+
+
+def test_a_later_request_has_the_header_deadline_too() -> None:
+    with Bench() as bench:
+        client = bench.client()
+        client.get("/healthz")
+        client.send(b"GET /heal")
+        bench.clock.advance(LIMITS.headers)
+        assert b" 408 " in client.received
+
+
+def test_a_reader_that_stops_is_cut_and_upstream_closed() -> None:
+    upstream = FakeResponse().send(b"first")
+    with Bench(upstream) as bench:
+        client = bench.client().ask(ALIAS)
+        client.fill()
+        bench.clock.advance(LIMITS.stall - 1)
+        client.drain()
+        client.fill()
+        bench.clock.advance(LIMITS.stall - 1)
+        assert not client.wire.aborted
+        bench.clock.advance(1)
+        assert client.wire.aborted
+        client.hang_up()
+        assert upstream.aborted
+        assert bench.count("autopilot_stream_ends_total", end="client_stalled") == 1
+
+
+def test_a_request_without_a_token_is_refused_before_its_body_where_one_is_required() -> None:
+    with Bench(client_limits=replace(LIMITS, require_authorization=True)) as bench:
+        client = bench.client().send(head("POST", "/v1/completions", [("Content-Length", "10")]))
+        answer = client.answer()
+        assert (answer.status, answer.code) == (401, "missing_authorization")
+        assert answer.header("www-authenticate") == ["Bearer"]
+        assert bench.client().get("/healthz").status == 200
+
+
+def test_with_a_token_it_is_let_in() -> None:
+    answer = FakeResponse().send(b"x").end()
+    with Bench(answer, client_limits=replace(LIMITS, require_authorization=True)) as bench:
+        assert bench.client().send(post(BODY, BEARER)).answer().status == 200
+
+
+def test_requests_beyond_the_limit_are_told_to_come_back_and_probes_are_answered() -> None:
+    upstream = FakeResponse().send(b"first")
+    with Bench(upstream, client_limits=replace(LIMITS, requests=1)) as bench:
+        first = bench.client().ask(ALIAS)
+        answer = bench.client().ask(ALIAS).answer()
+        assert (answer.status, answer.code) == (503, "overloaded")
+        assert answer.header("retry-after") == ["1"]
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert bench.client().get(path).status in {200, 503}
+        assert bench.client().get("/healthz").body == b"ok"
+        first.hang_up()
+        assert bench.client().ask("no such model").answer().status == 400
+
+
+@pytest.mark.parametrize("refused", [post(b"x" * 5000), post(b"not json")])
+def test_a_refused_request_gives_its_place_back(refused: bytes) -> None:
+    with Bench(client_limits=replace(LIMITS, requests=1)) as bench:
+        for _request in range(3):
+            assert bench.client().send(refused).answer().status in {400, 413}
+
+
+def test_connections_beyond_the_limit_get_probes_only_and_beyond_the_reserve_nothing() -> None:
+    with Bench(client_limits=replace(LIMITS, connections=2)) as bench:
+        for _connection in range(2):
+            bench.client()
+        assert bench.client().ask(ALIAS).answer().code == "overloaded"
+        assert bench.client().get("/healthz").status == 200
+        clients = [bench.client() for _connection in range(RESERVED_CONNECTIONS)]
+        assert clients[-1].wire.aborted
+        assert not clients[0].wire.aborted
+
+
+def test_the_number_of_connections_follows_from_the_descriptors() -> None:
+    assert connections_for(256) == 96
+    assert connections_for(10) == 16
+    assert connections_for(1_048_576) == 524_256
+
+
+class Leaving:
+    """A drain of the bench, with a grace of 30 s."""
+
+    def __init__(self, bench: Bench, *, lag: float = 0.0) -> None:
+        self.port_closed = False
+        self.done = Deferred.fromCoroutine(
+            drain(
+                bench.connections,
+                bench.clock,
+                stop_listening=self._stop_listening,
+                lag=lag,
+                grace=30.0,
+            )
+        )
+
+    def _stop_listening(self) -> Deferred[None]:
+        self.port_closed = True
+        return succeed(None)
+
+
+def tick(bench: Bench, seconds: float) -> None:
+    bench.clock.pump([0.05] * round(seconds / 0.05))
+
+
+@pytest.fixture
+def whole() -> Iterator[tuple[Bench, FakeResponse, Client]]:
+    upstream = FakeResponse().send(b"first")
+    with Bench(upstream) as bench:
+        yield bench, upstream, bench.client().ask(ALIAS)
+
+
+def test_a_drain_lets_an_answer_end_and_closes_its_connection(
+    whole: tuple[Bench, FakeResponse, Client],
+) -> None:
+    bench, upstream, client = whole
+    idle = bench.client()
+    idle.get("/healthz")
+    leaving = Leaving(bench)
+    assert leaving.port_closed
+    idle.settle()
+    tick(bench, 10)
+    assert not leaving.done.called
+    upstream.send(b"last").end()
+    assert client.answer().body == b"firstlast"
+    client.settle()
+    tick(bench, 0.1)
+    assert leaving.done.called
+
+
+def test_what_has_not_ended_in_the_grace_is_broken_off(
+    whole: tuple[Bench, FakeResponse, Client],
+) -> None:
+    bench, upstream, client = whole
+    leaving = Leaving(bench)
+    tick(bench, 30.1)
+    client.settle()
+    tick(bench, 0.1)
+    assert leaving.done.called
+    assert not client.answer().whole
+    assert upstream.aborted
+    assert bench.count("autopilot_stream_ends_total", end="shutdown") == 1
+    assert bench.count("autopilot_clients_gone_total", phase="stream") == 0
+
+
+def test_who_does_not_even_take_that_is_cut(whole: tuple[Bench, FakeResponse, Client]) -> None:
+    bench, _upstream, client = whole
+    leaving = Leaving(bench)
+    tick(bench, 30.7)
+    assert leaving.done.called
+    assert client.wire.aborted
+
+
+def test_while_it_lags_the_router_says_draining_and_still_serves() -> None:
+    with Bench() as bench:
+        leaving = Leaving(bench, lag=5.0)
+        seen = [leaving.port_closed]
+        client = bench.client()
+        assert client.get("/readyz").code == "draining"
+        bench.clock.advance(5)
+        assert [*seen, leaving.port_closed] == [False, True]
+        client.settle()
+        tick(bench, 0.1)
+        assert leaving.done.called
