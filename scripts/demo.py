@@ -63,7 +63,7 @@ def main() -> int:
         # The router is started last, so it is stopped first.
         children = [
             stack.enter_context(simulator(upstream, log=LOGS)),
-            stack.enter_context(router(PORT, upstream, LOGS)),
+            stack.enter_context(router(PORT, upstream, LOGS, DRAIN_GRACE_MS="1000")),
         ]
         return _watch(children, stop)
 

@@ -13,6 +13,7 @@ from processes import ROOT, free_ports, router, simulator
 from smoke_client import Bench
 from smoke_scenarios import (
     CHUNK_DELAY_MS,
+    DRAIN_GRACE_MS,
     FIRST_BYTE_TIMEOUT_MS,
     HEADER_TIMEOUT_MS,
     SCENARIOS,
@@ -63,6 +64,7 @@ def run_all() -> list[Result]:
     settings = {
         "UPSTREAM_HEADER_TIMEOUT_MS": str(HEADER_TIMEOUT_MS),
         "UPSTREAM_FIRST_BODY_BYTE_TIMEOUT_MS": str(FIRST_BYTE_TIMEOUT_MS),
+        "DRAIN_GRACE_MS": str(DRAIN_GRACE_MS),
     }
     with ExitStack() as stack:
         bench = Bench(

@@ -25,6 +25,9 @@ HEADER_TIMEOUT_MS = 700
 """The router's patience for the headers of an answer."""
 
 FIRST_BYTE_TIMEOUT_MS = 600
+
+# Far below what the last scenario's stream takes, so that it has to be broken off.
+DRAIN_GRACE_MS = 300
 """The router's patience for the first byte of its body."""
 
 CHUNK_DELAY_MS = 5
