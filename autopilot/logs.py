@@ -67,8 +67,9 @@ def _without_peers(event: LogEvent) -> object:
     # Twisted's own lines about a connection ("Timing out client: {peer}") name the client's address.
     if "peer" in event:
         return PredicateResult.no
-    # Its parser has a line for every interim response, of which an upstream can send any number.
-    chatty = event.get("log_namespace", "").startswith("twisted.web.")
+    # Its parser has a line for every interim response, of which an upstream can send any number; its
+    # port has several for each connection turned away for want of a descriptor, with the address.
+    chatty = event.get("log_namespace", "").startswith(("twisted.web.", "twisted.internet.tcp."))
     if chatty and event.get("log_level") in _QUIET:
         return PredicateResult.no
     return PredicateResult.maybe

@@ -113,7 +113,7 @@ def outcome_of(failure: Failure) -> Outcome:
         Exception: the failure's own, if it is none that an upstream can cause.
     """
     reasons = reasons_of(failure) or (failure,)
-    if any(reason.check(CancelledError) for reason in reasons):
+    if any(reason.check(CancelledError, error.ConnectingCancelledError) for reason in reasons):
         raise CancelledError
     if any(reason.check(TlsError, VerificationError, HandshakeFailed) for reason in reasons):
         return Outcome.TLS_FAILED

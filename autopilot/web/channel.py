@@ -80,10 +80,17 @@ class AutopilotChannel(http.HTTPChannel):
         if self._patience is not None and self._patience.awaited is Awaited.REQUEST:
             self._patience.await_(Awaited.HEADERS)
         super().dataReceived(data)
+        waiting = self._busyReceiving or self.paused or not self.line_mode
+        if not waiting and b"\n" in self._buffer:
+            # A whole line would have been taken out: this one ends in LF alone (RFC 9112 section 2.2).
+            self._bad("A line ends in LF without CR.")
 
     def lineReceived(self, line: bytes) -> None:
         """A request line or a line of header fields."""
         if self._refused:
+            return
+        if b"\n" in line:
+            self._bad("A line ends in LF without CR.")
             return
         if self._in_fields and line[:1] in {b" ", b"\t"}:
             self._bad("A header field is folded over two lines (RFC 9112 section 5.2).")

@@ -7,6 +7,7 @@ from OpenSSL.SSL import Error as TlsError
 from service_identity import VerificationError
 from treq.client import HTTPClient
 from twisted.internet import error
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IProtocol, ITransport
 from twisted.internet.task import Clock
@@ -175,6 +176,12 @@ def test_every_way_of_having_no_answer_has_one_outcome(failure: Failure, outcome
 def test_our_own_cancel_is_no_outcome(kind: type[ResponseFailed]) -> None:
     with pytest.raises(CancelledError):
         outcome_of(failed(CancelledError(), kind=kind))
+
+
+def test_our_own_cancel_of_a_connection_attempt_is_none_either() -> None:
+    address = IPv4Address("TCP", "192.0.2.1", 1)
+    with pytest.raises(CancelledError):
+        outcome_of(Failure(error.ConnectingCancelledError(address)))
 
 
 def test_a_mistake_of_ours_is_not_blamed_on_the_upstream() -> None:

@@ -100,6 +100,7 @@ def test_a_host_that_no_resolver_would_take_is_not_a_fault_of_ours(host: bytes) 
         assert answer.status in {200, 400}
 
 
+REQUEST_WITH_BARE_LF = START.replace(b"\r\n", b"\n") + b"Content-Length: 2\n\n{}"
 REFUSED_BY_RFC_9112 = {
     "no Host": b"POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}",
     "two Hosts": START + b"Host: other.test\r\nContent-Length: 2\r\n\r\n{}",
@@ -107,6 +108,8 @@ REFUSED_BY_RFC_9112 = {
     "a coding in HTTP/1.0": START.replace(b"1.1", b"1.0")
     + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     "the identity coding": START + b"Transfer-Encoding: identity\r\nContent-Length: 2\r\n\r\n{}",
+    "lines that end in LF": REQUEST_WITH_BARE_LF,
+    "one line that ends in LF": START + b"X-A: b\nContent-Length: 2\r\n\r\n{}",
     "a length of 5000 digits": START + b"Content-Length: " + b"1" * 5000 + b"\r\n\r\n{}",
 }
 
