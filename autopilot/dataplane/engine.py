@@ -35,9 +35,12 @@ from autopilot.policy.failover import (
 )
 from autopilot.policy.gate import FirstBytes, Gate, gate_for
 from autopilot.policy.headers import Fields, downstream_fields
-from autopilot.policy.rest import CAUSES, RestTable, cause_in
+from autopilot.policy.rest import CAUSES, Cause, RestTable, cause_in
 from autopilot.policy.stickiness import Affinity
 
+_UPSTREAMS_FAULT = {End.UPSTREAM_BROKEN, End.UPSTREAM_STALLED, End.UPSTREAM_TRUNCATED}
+# Not a 404, which waiting will not mend, nor a 500, which may be the request's own.
+_WORTH_WAITING = CAUSES.keys() - {Outcome.MODEL_NOT_FOUND, Outcome.INTERNAL_ERROR}
 _SUSPECT_CONNECTION = {*ORIGIN_OUTCOMES, Outcome.CONNECTION_LOST}
 
 
@@ -182,7 +185,7 @@ class Engine:
         """The soonest recovery in seconds, if waiting for one is what the client should do."""
         now = self._now()
         if outcome is Outcome.CAPACITY or (
-            outcome in CAUSES
+            outcome in _WORTH_WAITING
             and all(self._rests.resting(name, now=now) for name in exchange.candidates)
         ):
             return self._rests.retry_after(exchange.candidates, now=now)
@@ -287,3 +290,8 @@ class Engine:
                 journal.client_left(Phase.STREAM)
         finally:
             journal.ended(end, relay.bytes_sent)
+        if end in _UPSTREAMS_FAULT:
+            # What looked like an answer was none in the end: others had better be asked first.
+            self._rests.failed(name, Cause.BRIEF, now=self._now())
+            if exchange.affinity is not None:
+                exchange.affinity.failed(name)

@@ -104,11 +104,11 @@ class RestTable:
         old = self._rests.pop(model, None)
         length, until = cause.value, now + cause.value
         if old is not None:
+            resting = now < old.until
             # Only a failure after the rest shows that the rest was too short.
-            grown = old.length if now < old.until else old.length * 2
-            length = min(max(grown, length), MAX_REST)
-            until = max(old.until, now + length)
-            if now < old.until and old.cause is Cause.UNTIL_CATALOG:
+            length = min(max(old.length if resting else old.length * 2, length), MAX_REST)
+            until = max(old.until, now + (cause.value if resting else length))
+            if resting and old.cause is Cause.UNTIL_CATALOG:
                 cause = old.cause
         self._rests[model] = Rest(cause=cause, until=until, length=length)
         if len(self._rests) > MAX_MODELS:

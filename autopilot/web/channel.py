@@ -8,6 +8,7 @@ Twisted's.
 
 import re
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.interfaces import IDelayedCall, ITCPTransport
 from twisted.internet.protocol import connectionDone
@@ -30,6 +31,19 @@ MAX_LENGTH_DIGITS = 100
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _TARGET = re.compile(rb"[\x21-\x7e]+")
+
+
+def path_of(target: bytes) -> bytes:
+    """The path of a request target, without its query.
+
+    A server must accept the absolute form too (RFC 9112 section 3.2.2).
+    """
+    path = target.partition(b"?")[0]
+    if path.startswith(b"/"):
+        return path
+    _scheme, separator, rest = path.partition(b"://")
+    _authority, slash, path_of_it = rest.partition(b"/")
+    return (slash + path_of_it or b"/") if separator else b"/" + path
 
 
 class AutopilotChannel(http.HTTPChannel):
@@ -140,9 +154,12 @@ class AutopilotChannel(http.HTTPChannel):
         their answers would all pile up in the transport.
         """
         self.paused = bool(self.persistent and self._waitingForTransport)
-        if self._patience is not None and self.persistent:
+        if self._patience is not None and self.persistent and not self.paused:
             self._patience.await_(Awaited.REQUEST)
         super().requestDone(request)
+        if self.paused:
+            # Nor is more taken in, which would pile up just the same; the stall limit goes on.
+            self._networkProducer.pauseProducing()
 
     def pauseProducing(self) -> None:
         """The client does not read what is there for it."""
@@ -157,6 +174,8 @@ class AutopilotChannel(http.HTTPChannel):
         super().resumeProducing()
         if self.paused:
             self.paused = False
+            if self._patience is not None:
+                self._patience.await_(Awaited.REQUEST)
             super().dataReceived(b"")
 
     def rawDataReceived(self, data: bytes) -> None:
@@ -177,6 +196,9 @@ class AutopilotChannel(http.HTTPChannel):
     def loseConnection(self) -> None:
         """Close after what was written; after a refusal, give the client time to read it."""
         if not self._refused or not ITCPTransport.providedBy(self.transport):
+            if self._closing is None:
+                # A close waits for what is still to be read, and a client may never read it.
+                self._closing = self.callLater(self.site.limits.stall, self.cut)
             super().loseConnection()
         elif self._lingering is None:
             self._networkProducer.unregisterProducer()
@@ -186,6 +208,9 @@ class AutopilotChannel(http.HTTPChannel):
     def close_idle(self) -> None:
         """See `Connection`."""
         self.persistent = False
+        if not self._handlingRequest and (self.requests or self._buffer):
+            # A request is arriving: it has its deadline, and the grace, like those that are answered.
+            return
         if not self._handlingRequest:
             self._close()
         elif not self.requests[0].startedWriting:
@@ -260,7 +285,7 @@ class AutopilotChannel(http.HTTPChannel):
         Raises:
             Refusal: it has no token and needs one, or there is no room.
         """
-        if self._path.partition(b"?")[0] not in ROUTED_PATHS:
+        if unquote_to_bytes(path_of(self._path)) not in ROUTED_PATHS:
             return
         authorization = request.requestHeaders.getRawHeaders(b"authorization", [])
         if self.site.limits.require_authorization and bearer_token(authorization) is None:

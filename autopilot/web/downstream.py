@@ -30,7 +30,7 @@ class RequestDownstream:
         self._request = request
         self._clock = clock
         self._open = True
-        self._producing = False
+        self._producer: IPushProducer | None = None
         self._cut_off: IDelayedCall | None = None
         self._reset: ResetWhenFlushed | None = None
 
@@ -56,18 +56,18 @@ class RequestDownstream:
 
     def write(self, data: bytes) -> None:
         """See `IDownstream`."""
-        if self._open:
+        if self._open and not self.broken:
             self._request.write(data)
 
     def register_producer(self, producer: IPushProducer) -> None:
         """See `IDownstream`."""
         if self._open:
-            self._producing = True
+            self._producer = producer
             self._request.registerProducer(producer, True)
 
     def finish(self) -> None:
         """See `IDownstream`."""
-        if self._open:
+        if self._open and not self.broken:
             self._release()
             self._request.finish()
 
@@ -76,7 +76,11 @@ class RequestDownstream:
         if not self._open or self.broken:
             return
         self.broken = True
+        producer = self._producer
         self._release()
+        if producer is not None:
+            # Whoever broke it off: nothing more is to come from upstream.
+            producer.stopProducing()
         request = self._request
         if not request.startedWriting:
             # The status line is still to be sent: without it the client would see no answer at all.
@@ -90,8 +94,8 @@ class RequestDownstream:
             self._reset.start()
 
     def _release(self) -> None:
-        if self._producing:
-            self._producing = False
+        if self._producer is not None:
+            self._producer = None
             self._request.unregisterProducer()
 
     def _finished(self, _result: object) -> None:

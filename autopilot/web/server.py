@@ -12,7 +12,7 @@ from twisted.web.server import Request, Site
 from autopilot.policy.ending import End
 from autopilot.policy.errors import Code, ErrorBody, Refusal
 from autopilot.policy.headers import REQUEST_ID, RETRY_AFTER, request_id
-from autopilot.web.channel import ROUTED_PATHS, AutopilotChannel
+from autopilot.web.channel import ROUTED_PATHS, AutopilotChannel, path_of
 from autopilot.web.connections import Connections
 from autopilot.web.cors import Cors
 from autopilot.web.limits import ClientLimits
@@ -116,7 +116,7 @@ class AutopilotRequest(Request):
         self.begin_answer()
         if error.code == Code.MISSING_AUTHORIZATION.text:
             self.setHeader(b"www-authenticate", b"Bearer")
-        if target.partition(b"?")[0] in ROUTED_PATHS:
+        if unquote_to_bytes(path_of(target)) in ROUTED_PATHS:
             self.channel.site.refused(self.request_id, error)
         self.answer(error)
 
@@ -129,8 +129,8 @@ class AutopilotRequest(Request):
         if self.path == b"*":
             # Twisted would answer for the server itself (RFC 9110 section 9.3.7): to us it is a path.
             self.path = b"/*"
-        elif not self.path.startswith(b"/"):
-            self.path = _absolute_path(self.path)
+        else:
+            self.path = path_of(self.path)
         super().process()
 
     def _too_large(self) -> None:
@@ -190,13 +190,6 @@ class AutopilotSite(Site):
 
     def log(self, request: Any) -> None:
         """Twisted's access log names the client's address; the router has its own log."""
-
-
-def _absolute_path(target: bytes) -> bytes:
-    """The path of an absolute-form target, which a server must accept (RFC 9112 section 3.2.2)."""
-    _scheme, separator, rest = target.partition(b"://")
-    _authority, slash, path = rest.partition(b"/")
-    return (slash + path or b"/") if separator else b"/" + target
 
 
 def _routable(path: bytes) -> bool:

@@ -739,6 +739,20 @@ def test_a_refusal_of_ours_says_it_too_when_all_rest() -> None:
     assert refusal.body.retry_after == 2
 
 
+def test_an_answer_that_breaks_is_held_against_its_model() -> None:
+    bench = Bench(events(CONTENT).end(BodyEnd.BROKEN), sticky="a")
+    bench.carry()
+    assert bench.rests.resting("a", now=0)
+    assert bench.sticky is None
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_what_waiting_does_not_mend_is_passed_without_a_time_to_wait(status: int) -> None:
+    bench = Bench(error(status, b'{"detail":"model not found: a"}'), candidates=["a"])
+    bench.carry()
+    assert bench.downstream.header(b"retry-after") == []
+
+
 def test_the_fake_client_refuses_a_byte_before_begin() -> None:
     with pytest.raises(MisuseError):
         FakeDownstream().write(b"x")

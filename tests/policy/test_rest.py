@@ -159,3 +159,11 @@ def test_what_rests_a_model_is_what_blames_it() -> None:
 )
 def test_a_503_says_more_in_its_body(body: bytes, cause: Cause | None) -> None:
     assert cause_in(body) is cause
+
+
+def test_brief_failures_during_a_long_rest_do_not_keep_it_up() -> None:
+    table = RestTable()
+    table.failed("a", Cause.COLD, now=0)
+    for now in (10, 20, 27):
+        table.failed("a", Cause.BRIEF, now=now)
+    assert not table.resting("a", now=30)

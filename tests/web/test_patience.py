@@ -219,3 +219,52 @@ def test_while_it_lags_the_router_says_draining_and_still_serves() -> None:
         client.settle()
         tick(bench, 0.1)
         assert leaving.done.called
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/v1/chat/completions?x=1",
+        "/v1/ch%61t/completions",
+        "/v1/chat%2Fcompletions",
+        "http://router.test/v1/chat/completions",
+        "v1/chat/completions",
+    ],
+)
+def test_no_spelling_of_the_path_avoids_the_door(target: str) -> None:
+    with Bench(client_limits=replace(LIMITS, require_authorization=True)) as bench:
+        answer = bench.client().send(post(BODY, path=target)).answer()
+        assert answer.status in {401, 404}
+        assert len(bench.posted) == 0
+
+
+def test_a_client_that_pipelines_and_does_not_read_is_not_read_either() -> None:
+    with Bench() as bench:
+        client = bench.client()
+        client.fill()
+        client.send(head("GET", "/healthz") * 2)
+        assert client.wire.producerState == "paused"
+        client.drain()
+        assert client.wire.producerState == "producing"
+
+
+def test_a_closing_connection_whose_answer_is_not_read_is_cut_at_the_stall_limit() -> None:
+    with Bench() as bench:
+        client = bench.client()
+        client.send(head("GET", "/metrics", [("Connection", "close")]))
+        assert client.wire.closing
+        bench.clock.advance(LIMITS.stall)
+        assert client.wire.aborted
+
+
+def test_a_request_that_is_arriving_when_the_drain_begins_may_be_finished() -> None:
+    with Bench(FakeResponse().send(b"x").end()) as bench:
+        client = bench.client()
+        request = post(BODY)
+        client.send(request[:-5])
+        leaving = Leaving(bench)
+        client.send(request[-5:])
+        assert client.answer().status == 200
+        client.settle()
+        tick(bench, 0.1)
+        assert leaving.done.called
