@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Settings kept in .env, if there is one; see .env.example.
 DOTENV := set -a; [ ! -f .env ] || . ./.env; set +a;
 
-.PHONY: help venv demo run test lint typing smoke packaging lock clean
+.PHONY: help venv demo run test lint typing smoke packaging lab lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ test: venv ## all that CI runs: lint, types, tests, smoke, packaging
 
 lint typing smoke packaging: venv ## one part of it
 	$(BIN)/tox run -e $@
+
+lab: venv ## every fault of the contract against a real router, under five minutes
+	@$(BIN)/python scripts/lab.py
 
 lock: venv ## renew the hashed lock files from requirements/*.in
 	for name in runtime dev; do \

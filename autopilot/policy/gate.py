@@ -13,7 +13,7 @@ from autopilot.policy.ending import BodyEnd
 from autopilot.policy.failover import Outcome
 from autopilot.policy.headers import Fields
 from autopilot.policy.media import Media, media_of
-from autopilot.policy.sse import OpeningScanner, Sign, is_error_object
+from autopilot.policy.sse import OpeningScanner, Sign, is_document, is_error_object
 
 HOLD_BYTES = 256 * 1024
 """Most that is held of one answer: a long prefill's worth of role events is below 64 KiB."""
@@ -59,7 +59,8 @@ class StreamOpening:
     def feed(self, data: bytes) -> bool:
         """See `Gate`."""
         self._bytes += len(data)
-        self._sign = self._scanner.feed(data)
+        if self._sign is Sign.NOTHING:
+            self._sign = self._scanner.feed(data)
         return self._sign is not Sign.NOTHING or self._full
 
     def outcome(self, held: bytes, end: BodyEnd | None) -> Outcome:  # noqa: ARG002 - scanned already
@@ -94,6 +95,8 @@ class WholeDocument:
             return Outcome.SUCCESS
         if not held or end is None or end is BodyEnd.BROKEN:
             return _without_content(end)
+        if end is BodyEnd.UNFRAMED and not is_document(held):
+            return Outcome.BROKEN_BODY
         return Outcome.ERROR_FIRST if is_error_object(held) else Outcome.SUCCESS
 
 

@@ -66,10 +66,13 @@ class OpeningScanner:
         return Sign.NOTHING
 
     def end(self) -> Sign:
-        """The sign of what is left when the stream ends: a late error comes without a line end."""
+        """Whether what is left at the end of the stream is an error, which may lack its line end.
+
+        An event that was not finished is no event, and so no content.
+        """
         line, self._line_parts = b"".join(self._line_parts), []
-        sign = self._line(line)
-        return sign if sign is not Sign.NOTHING else self._dispatch()
+        signs = (self._line(line), self._dispatch())
+        return Sign.ERROR if Sign.ERROR in signs else Sign.NOTHING
 
     def _line(self, line: bytes) -> Sign:
         if not line:
@@ -106,6 +109,11 @@ def sign_of(payload: bytes) -> Sign:
 def is_error_object(body: bytes) -> bool:
     """Whether a whole JSON document is an error where an answer should be."""
     return _is_error(_parsed(body))
+
+
+def is_document(body: bytes) -> bool:
+    """Whether `body` is a whole JSON document."""
+    return _parsed(body) is not None
 
 
 def _parsed(text: bytes) -> object:

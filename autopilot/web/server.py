@@ -89,6 +89,8 @@ class AutopilotRequest(Request):
     def begin_answer(self) -> None:
         """Set the fields that every answer has."""
         self.setHeader(b"server", SERVER_NAME)
+        if self.clientproto != b"HTTP/1.1":
+            self.setHeader(b"connection", b"close")
         self.channel.site.cors.allow(self)
         _ = self.request_id
 

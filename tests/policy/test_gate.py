@@ -150,6 +150,8 @@ def test_a_hold_is_over_at_256_kib(gate: Gate) -> None:
         (b'{"error":{"message":"x"}}', BodyEnd.COMPLETE, Outcome.ERROR_FIRST),
         (b'{"detail":"x"}', BodyEnd.UNFRAMED, Outcome.ERROR_FIRST),
         (b'{"choices":', BodyEnd.BROKEN, Outcome.BROKEN_BODY),
+        (b'{"choices":', BodyEnd.UNFRAMED, Outcome.BROKEN_BODY),
+        (b'{"choices":[]}', BodyEnd.UNFRAMED, Outcome.SUCCESS),
         (b'{"choices":', None, Outcome.FIRST_BYTE_TIMEOUT),
         (b"", BodyEnd.COMPLETE, Outcome.EMPTY_BODY),
     ],
@@ -180,3 +182,11 @@ def test_the_gate_follows_the_media_type_and_what_is_left(
     fields: list[tuple[bytes, bytes]], kind: type[Gate], *, remaining: bool
 ) -> None:
     assert isinstance(gate_for(fields, remaining=remaining), kind)
+
+
+@pytest.mark.parametrize("end", BodyEnd)
+def test_an_event_that_was_not_finished_is_no_content(end: BodyEnd) -> None:
+    for cut in (1, 2):
+        gate = StreamOpening()
+        assert not gate.feed(CONTENT[0][:-cut])
+        assert gate.outcome(b"x", end) in {Outcome.EMPTY_BODY, Outcome.BROKEN_BODY}
