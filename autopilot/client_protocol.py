@@ -191,7 +191,10 @@ class ClientProtocol(HTTP11ClientProtocol):
         # Twisted compares whole values of Connection with "close" and nothing else. Saying it in the
         # words it knows leaves the two endings to it.
         parser = cast("ResponseParser | None", self._parser)
-        if parser is not None and (rest or not parser.reusable()):
+        # Whoever wanted no more of this body may have closed the connection while its last bytes were
+        # being parsed: the next request would be written to it, and lost.
+        closing = _is_closing(self.transport)
+        if parser is not None and (rest or closing or not parser.reusable()):
             parser.connHeaders.setRawHeaders(b"connection", [b"close"])
         super()._finishResponse(rest)
 
@@ -209,6 +212,14 @@ class ClientProtocol(HTTP11ClientProtocol):
 
     def _abandon(self, _handshake: object) -> None:
         self._cut()
+
+
+def _is_closing(transport: Any) -> bool:
+    """Whether `transport`, or one that it wraps as TLS does, has been told to close."""
+    beneath = getattr(transport, "transport", None)
+    return bool(
+        getattr(transport, "disconnecting", False) or getattr(beneath, "disconnecting", False)
+    )
 
 
 def _nobody_cares() -> None:

@@ -6,6 +6,7 @@
 from typing import Any, cast
 
 import pytest
+from twisted.internet.protocol import Protocol
 
 from autopilot.connection_pool import IDLE_SECONDS
 from autopilot.interfaces import ISelector
@@ -178,3 +179,21 @@ def test_the_service_opens_its_pool_again_when_it_starts_again() -> None:
     assert service.pool._closed
     service.startService()
     assert not service.pool._closed
+
+
+class Enough(Protocol):
+    """Wants no more of a body after its first bytes."""
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: ARG002 - whatever it is
+        cast("Any", self.transport).stopProducing()
+
+
+def test_a_connection_that_is_being_closed_is_not_taken_for_the_next_request() -> None:
+    bench = Bench()
+    bench.request(b"{}").addCallback(lambda answer: answer.deliverBody(Enough()))
+    line = bench.net.accept()
+    line.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n")
+    bench.request(b"{}")
+    assert bench.net.dialled == 2
+    bench.net.accept().answer()
+    bench.finish()
