@@ -47,16 +47,12 @@ _log = Logger(namespace="autopilot.service")
 MAX_IDLE_FEEDS = 2
 """One connection for each of the two feeds."""
 
-STOP_SECONDS = 5.0
-"""How long idle upstream connections are waited for at stop: over TLS they may never close."""
-
 
 class ClientPool(Service):
     """The pool of one treq client, empty again when stopped."""
 
     def __init__(self, reactor: Any, *, max_idle: int, connect_timeout: float) -> None:
         self.pool = ConnectionPool(reactor, max_idle=max_idle, connect_timeout=connect_timeout)
-        self._reactor = reactor
 
     def startService(self) -> None:
         """Keep what becomes idle."""
@@ -64,19 +60,9 @@ class ClientPool(Service):
         self.pool.open()
 
     def stopService(self) -> Deferred[None]:
-        """Close what is idle."""
+        """Close what is idle. Fires when it is gone, which a reset connection is at once."""
         super().stopService()
-        ended: Deferred[None] = Deferred()
-        timer = self._reactor.callLater(STOP_SECONDS, ended.callback, None)
-
-        def closed(_result: object) -> None:
-            if timer.active():
-                timer.cancel()
-                ended.callback(None)
-
-        # Not addTimeout: a cancel would be an error in each connection that is waited for.
-        self.pool.closeCachedConnections().addBoth(closed)
-        return ended
+        return self.pool.closeCachedConnections()
 
 
 class UpstreamService(Service):
@@ -132,6 +118,16 @@ class AutopilotService(MultiService):
     def startService(self) -> None:
         """Start, also again after a stop."""
         self._connections.draining = False
+        descriptors = descriptor_limit()
+        if self._settings.max_connections > connections_for(descriptors):
+            say(
+                _log,
+                "descriptors_short",
+                level="warn",
+                max_connections=self._settings.max_connections,
+                open_files=descriptors,
+                enough_for=connections_for(descriptors),
+            )
         super().startService()
 
     def setServiceParent(self, parent: Any) -> None:

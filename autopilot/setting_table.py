@@ -159,7 +159,7 @@ SPECS: tuple[Spec, ...] = (
     _duration(
         "CLIENT_STALL_TIMEOUT_MS",
         60_000,
-        "How long a client may leave its answer unread before it is cut off.",
+        "How long a client may take no byte of what is there for it before it is cut off.",
     ),
     _whole(
         "MAX_CONCURRENT_REQUESTS",

@@ -49,7 +49,8 @@ class Exchange:
     """A request ready to be sent: `body` is let go as soon as an answer is committed.
 
     `fields` are the header fields as they go upstream. `routed`: the body must name the candidate
-    instead of what was asked for, and the client is told which model answered.
+    instead of what was asked for, and the client is told which model answered. `model_of` gives the
+    model behind a candidate's name, which the client may have spelled in its own way.
     """
 
     path: str
@@ -58,6 +59,7 @@ class Exchange:
     candidates: tuple[str, ...]
     routed: bool
     affinity: Affinity | None = None
+    model_of: Callable[[str], str] = str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +110,13 @@ class Engine:
         self._deadlines = deadlines
 
     async def carry(self, exchange: Exchange, downstream: IDownstream, journal: Journal) -> None:
-        """Answer the client with what the candidates say. Cancelling means that the client is gone.
+        """Answer the client with what the candidates say.
+
+        Cancelling means that the client is gone, or what `IDownstream.lost_as` says instead.
 
         Raises:
             Refusal: no candidate gave an answer that could be passed on; `begin` was not called.
-            CancelledError: the client went away before `begin`.
+            CancelledError: it was cancelled before `begin`.
         """
         started = self._now()
         total = self._deadlines.total
@@ -126,16 +130,19 @@ class Engine:
                 left=deadline - began,
                 fresh=previous in _SUSPECT_CONNECTION,
             )
-            self._rests.asked(name, now=began)
+            probing = self._rests.asked(exchange.model_of(name), now=began)
             try:
-                attempt = await self._attempt(exchange, turn, journal)
+                attempt = await self._attempt(exchange, turn, downstream, journal)
             except CancelledError:
-                self._rests.returned(name)
-                journal.attempted(name, Outcome.CLIENT_GONE, self._now() - began)
+                if probing:
+                    self._rests.returned(exchange.model_of(name))
+                left = downstream.lost_as is not End.SHUTDOWN
+                outcome = Outcome.CLIENT_GONE if left else Outcome.SHUTDOWN
+                journal.attempted(name, outcome, self._now() - began)
                 raise
             outcome, relay = attempt.outcome, attempt.relay
             now = self._now()
-            rest = self._learn(exchange, name, outcome, now)
+            rest = self._learn(exchange, name, outcome, now, probing=probing)
             journal.attempted(name, outcome, now - began, rest=rest)
             remaining = turn.remaining and now < deadline
             verdict = decide(outcome, remaining=remaining, previous=previous)
@@ -149,14 +156,17 @@ class Engine:
                     raise
                 return
             if relay is not None:
-                relay.response.discard(self._listener(name, outcome))
+                relay.response.discard(self._listener(exchange.model_of(name), outcome))
             if verdict is not Verdict.NEXT:
                 raise self._refusal(exchange, outcome)
             journal.failed_over(outcome)
             previous = outcome
 
-    def _learn(self, exchange: Exchange, name: str, outcome: Outcome, now: float) -> float | None:
+    def _learn(
+        self, exchange: Exchange, name: str, outcome: Outcome, now: float, *, probing: bool
+    ) -> float | None:
         """Keep what `outcome` says of the model; the seconds that it rests now, if it does."""
+        model = exchange.model_of(name)
         if exchange.affinity is not None:
             if outcome is Outcome.SUCCESS:
                 exchange.affinity.served(name, now=now)
@@ -164,31 +174,32 @@ class Engine:
                 exchange.affinity.failed(name)
         cause = CAUSES.get(outcome)
         if cause is not None:
-            return self._rests.failed(name, cause, now=now)
+            return self._rests.failed(model, cause, now=now)
         if outcome is Outcome.SUCCESS:
-            self._rests.succeeded(name)
-        else:
-            self._rests.returned(name)
+            self._rests.succeeded(model)
+        elif probing:
+            self._rests.returned(model)
         return None
 
-    def _listener(self, name: str, outcome: Outcome) -> Callable[[bytes], None] | None:
+    def _listener(self, model: str, outcome: Outcome) -> Callable[[bytes], None] | None:
         """What learns from the unwanted body of a 503 how long the model should rest."""
 
         def heard(body: bytes) -> None:
             cause = cause_in(body)
             if cause is not None:
-                self._rests.failed(name, cause, now=self._now())
+                self._rests.failed(model, cause, now=self._now())
 
         return heard if outcome is Outcome.UNAVAILABLE else None
 
     def _retry_after(self, exchange: Exchange, outcome: Outcome) -> int | None:
         """The soonest recovery in seconds, if waiting for one is what the client should do."""
         now = self._now()
+        models = [exchange.model_of(name) for name in exchange.candidates]
         if outcome is Outcome.CAPACITY or (
             outcome in _WORTH_WAITING
-            and all(self._rests.resting(name, now=now) for name in exchange.candidates)
+            and all(self._rests.resting(model, now=now) for model in models)
         ):
-            return self._rests.retry_after(exchange.candidates, now=now)
+            return self._rests.retry_after(models, now=now)
         return None
 
     def _refusal(self, exchange: Exchange, outcome: Outcome) -> Refusal:
@@ -211,18 +222,20 @@ class Engine:
             if timer.active():
                 timer.cancel()
 
-    async def _attempt(self, exchange: Exchange, turn: _Turn, journal: Journal) -> _Attempt:
+    async def _attempt(
+        self, exchange: Exchange, turn: _Turn, downstream: IDownstream, journal: Journal
+    ) -> _Attempt:
         try:
             response = await self._headers(exchange, turn)
         except AttemptFailed as failed:
             return _Attempt(outcome=failed.outcome)
         except CancelledError:
-            journal.client_left(Phase.HEADERS)
+            _note_left(downstream, journal, Phase.HEADERS)
             raise
         try:
             return await self._judge(response, turn)
         except CancelledError:
-            journal.client_left(Phase.FIRST_BYTE)
+            _note_left(downstream, journal, Phase.FIRST_BYTE)
             response.abort()
             raise
         except BaseException:
@@ -286,12 +299,16 @@ class Engine:
             end = await relay.flow_to(downstream)
         except CancelledError:
             end = downstream.lost_as
-            if end is not End.SHUTDOWN:
-                journal.client_left(Phase.STREAM)
+            _note_left(downstream, journal, Phase.STREAM)
         finally:
             journal.ended(end, relay.bytes_sent)
-        if end in _UPSTREAMS_FAULT:
+        if end in _UPSTREAMS_FAULT or relay.told_error:
             # What looked like an answer was none in the end: others had better be asked first.
-            self._rests.failed(name, Cause.BRIEF, now=self._now())
+            self._rests.failed(exchange.model_of(name), Cause.BRIEF, now=self._now())
             if exchange.affinity is not None:
                 exchange.affinity.failed(name)
+
+
+def _note_left(downstream: IDownstream, journal: Journal, phase: Phase) -> None:
+    if downstream.lost_as is not End.SHUTDOWN:
+        journal.client_left(phase)

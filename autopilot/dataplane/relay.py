@@ -50,6 +50,11 @@ class Relay:
         """How the body ended; None while it has not."""
         return self._framing
 
+    @property
+    def told_error(self) -> bool:
+        """Whether the upstream told the client itself, in the stream, that the answer failed."""
+        return self._watch.told_error
+
     def hold(self, gate: Gate) -> Deferred[None]:
         """Fires when `gate` opens or the body is over. Cancelling it leaves both as they are."""
         self._gate = gate

@@ -3,6 +3,7 @@
 Reads one published picture per request, and nothing else of the control plane.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +20,7 @@ from autopilot.policy.modelspec import (
     PreferenceList,
     catalog_id,
     expand,
+    model_behind,
     parse_model,
 )
 from autopilot.policy.rest import RestTable
@@ -100,13 +102,14 @@ class Router:
         )
         journal.mode = _MODES[type(spec)]
         journal.label = partial(catalog_id, catalog=picture.catalog)
+        model_of = partial(model_behind, catalog=picture.catalog)
         affinity: Affinity | None = None
         candidates: tuple[str, ...]
         if isinstance(spec, Direct):
             candidates = (spec.name,)
         else:
             affinity = Affinity(self._sticky, self._key(incoming))
-            candidates = self._candidates(spec, affinity)
+            candidates = self._candidates(spec, affinity, model_of)
         journal.candidates = len(candidates)
         return Exchange(
             path=incoming.path,
@@ -115,9 +118,12 @@ class Router:
             candidates=candidates,
             routed=affinity is not None,
             affinity=affinity,
+            model_of=model_of,
         )
 
-    def _candidates(self, spec: Alias | PreferenceList, affinity: Affinity) -> tuple[str, ...]:
+    def _candidates(
+        self, spec: Alias | PreferenceList, affinity: Affinity, model_of: Callable[[str], str]
+    ) -> tuple[str, ...]:
         limits = self._limits
         order = self._source.picture.order
         if isinstance(spec, PreferenceList):
@@ -131,7 +137,9 @@ class Router:
                 "No model can be chosen now: none is known to have an active instance.",
             )
         now = self._now()
-        preferred = self._rests.arrange(prefer(affinity.model(now=now), order), now=now)
+        preferred = self._rests.arrange(
+            prefer(affinity.model(now=now), order), now=now, model_of=model_of
+        )
         return preferred[: limits.max_attempts] if isinstance(spec, Alias) else preferred
 
     def _key(self, incoming: Incoming) -> bytes:

@@ -65,11 +65,16 @@ class Watch(Protocol):
     def takes_event(self) -> bool:
         """Whether an event of our own may be appended now."""
 
+    @property
+    def told_error(self) -> bool:
+        """Whether the answer has said itself that it failed."""
+
 
 class PlainWatch:
     """Judges by framing alone. `unframed_is_whole` is for refusals, which nobody takes for answers."""
 
     takes_event = False
+    told_error = False
 
     def __init__(self, *, unframed_is_whole: bool) -> None:
         self._unframed = End.COMPLETE if unframed_is_whole else End.UPSTREAM_BROKEN
@@ -88,6 +93,7 @@ class DocumentWatch:
     """Keeps the beginning of a JSON document whose length is not known, to parse it at need."""
 
     takes_event = False
+    told_error = False
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -119,10 +125,11 @@ class DocumentWatch:
 
 
 _TAIL_BYTES = 64
+_BOUNDARY_BYTES = 4
 _BOUNDARIES = (b"\n\n", b"\r\n\r\n", b"\r\r")
 # A quote or a line end inside a JSON string is escaped, so that no text of a model can look like these.
 _CONCLUSION = re.compile(
-    rb'"finish_reason"[ \t]*:[ \t]*"|[\r\n]data:[ ]?(?:\[DONE\]|\{[ \t]*"error"[ \t]*:)'
+    rb'"finish_reason"[ \t]*:[ \t]*"|[\r\n]data:[ ]?(?:\[DONE\]|(?P<error>\{[ \t]*"error"[ \t]*:))'
 )
 
 
@@ -133,6 +140,7 @@ class StreamWatch:
     """
 
     def __init__(self, *, framed_by_length: bool) -> None:
+        self.told_error = False
         self._concluded = False
         self._appendable = not framed_by_length
         # As if a line had just ended: so it is at the beginning of a stream.
@@ -140,9 +148,17 @@ class StreamWatch:
 
     def feed(self, data: bytes) -> None:
         """See `Watch`."""
+        if self._concluded:
+            # Only the boundary matters now, and mostly this is in the last piece.
+            self._tail = (data if len(data) >= _BOUNDARY_BYTES else self._tail + data)[
+                -_TAIL_BYTES:
+            ]
+            return
         window = self._tail + data
-        if not self._concluded:
-            self._concluded = _CONCLUSION.search(window) is not None
+        conclusion = _CONCLUSION.search(window)
+        if conclusion is not None:
+            self._concluded = True
+            self.told_error = conclusion["error"] is not None
         self._tail = window[-_TAIL_BYTES:]
 
     def end(self, framing: BodyEnd) -> End:

@@ -35,6 +35,7 @@ class Code(Enum):
     NOT_READY = "not_ready", HTTPStatus.SERVICE_UNAVAILABLE
     OVERLOADED = "overloaded", HTTPStatus.SERVICE_UNAVAILABLE
     NO_CANDIDATES = "no_candidates", HTTPStatus.SERVICE_UNAVAILABLE
+    DRAINING = "draining", HTTPStatus.SERVICE_UNAVAILABLE
     UPSTREAM_CONNECT_TIMEOUT = "upstream_connect_timeout", HTTPStatus.GATEWAY_TIMEOUT
     UPSTREAM_HEADER_TIMEOUT = "upstream_header_timeout", HTTPStatus.GATEWAY_TIMEOUT
     UPSTREAM_FIRST_BODY_BYTE_TIMEOUT = (

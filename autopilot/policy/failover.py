@@ -2,7 +2,7 @@
 
 The meanings are those of `research/PLATFORM.md`, "What an answer means".
 
-Rule 1: once the client has been sent a byte there is no next candidate, whatever happens.
+Rule 1: only what came before the commit is judged here; after it nothing leads to another candidate.
 Rule 2: what blames the caller, or would be punished if repeated, is passed through, once.
 Rule 3: what the model or its infrastructure did wrong moves on, while a candidate is left.
 """
@@ -51,6 +51,7 @@ class Outcome(StrEnum):
     REDIRECTED = "redirected"
     SUCCESS = "success"
     CLIENT_GONE = "client_gone"
+    SHUTDOWN = "shutdown"
 
 
 class Verdict(Enum):
@@ -63,7 +64,7 @@ class Verdict(Enum):
     PASS_THROUGH = auto()
     """Give this answer to the client untouched; it is no success."""
     GIVE_UP = auto()
-    """There is no answer to give: refuse in our own words, or, after commit, break off."""
+    """There is no answer to give: refuse in our own words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,23 +159,16 @@ RULES: Mapping[Outcome, Rule] = {
     Outcome.REDIRECTED: _final(Verdict.PASS_THROUGH),
     Outcome.SUCCESS: _final(Verdict.COMMIT),
     Outcome.CLIENT_GONE: _final(Verdict.GIVE_UP),
+    Outcome.SHUTDOWN: _final(Verdict.GIVE_UP),
 }
 
 
-def decide(
-    outcome: Outcome,
-    *,
-    remaining: bool,
-    previous: Outcome | None = None,
-    committed: bool = False,
-) -> Verdict:
+def decide(outcome: Outcome, *, remaining: bool, previous: Outcome | None = None) -> Verdict:
     """The verdict on an attempt.
 
     `remaining`: a further candidate may be tried. `previous`: the outcome of the attempt before, since
-    a second 500 in a row may well be the request itself. `committed`: the client has been sent bytes.
+    a second 500 in a row may well be the request itself.
     """
-    if committed:
-        return Verdict.GIVE_UP
     if outcome is Outcome.INTERNAL_ERROR and previous is Outcome.INTERNAL_ERROR:
         return Verdict.PASS_THROUGH
     rule = RULES[outcome]

@@ -92,6 +92,11 @@ def catalog_id(name: str, catalog: Catalog) -> str | None:
     return None
 
 
+def model_behind(name: str, catalog: Catalog) -> str:
+    """What is learned of a model is kept under this: its catalogue id, else the name as it is."""
+    return catalog_id(name, catalog) or name
+
+
 def _exact(name: str, catalog: Catalog) -> str | None:
     if name in catalog.by_id:
         return name

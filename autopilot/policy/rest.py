@@ -12,7 +12,7 @@ Moments are seconds of one monotonic clock.
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -119,14 +119,16 @@ class RestTable:
         """`model` answered."""
         self._rests.pop(model, None)
 
-    def asked(self, model: str, *, now: float) -> None:
-        """A request is sent to `model`: if its rest is over, this is the probe."""
+    def asked(self, model: str, *, now: float) -> bool:
+        """A request is sent to `model`; whether it is the probe after its rest."""
         rest = self._rests.get(model)
-        if rest is not None and now >= rest.until and not rest.resting(now):
-            self._rests[model] = replace(rest, probed_at=now)
+        if rest is None or rest.resting(now):
+            return False
+        self._rests[model] = replace(rest, probed_at=now)
+        return True
 
     def returned(self, model: str) -> None:
-        """That request ended without saying anything of the model: another may probe."""
+        """The probe ended without saying anything of the model: another may probe."""
         rest = self._rests.get(model)
         if rest is not None:
             self._rests[model] = replace(rest, probed_at=None)
@@ -142,11 +144,16 @@ class RestTable:
         rest = self._rests.get(model)
         return rest is not None and rest.resting(now)
 
-    def arrange(self, candidates: Sequence[str], *, now: float) -> tuple[str, ...]:
-        """The candidates with the resting ones last; each group keeps its order."""
+    def arrange(
+        self, candidates: Sequence[str], *, now: float, model_of: Callable[[str], str] = str
+    ) -> tuple[str, ...]:
+        """The candidates with the resting ones last; each group keeps its order.
+
+        `model_of` gives the model behind a candidate's name.
+        """
         if not self._rests:
             return tuple(candidates)
-        return tuple(sorted(candidates, key=lambda model: self.resting(model, now=now)))
+        return tuple(sorted(candidates, key=lambda name: self.resting(model_of(name), now=now)))
 
     def retry_after(self, candidates: Iterable[str], *, now: float) -> int:
         """Whole seconds until the first of `candidates` may recover, 1 to 30."""

@@ -16,8 +16,9 @@ from autopilot.dataplane.router import Incoming, Router
 from autopilot.interfaces import IPictureSource, Seconds
 from autopilot.metrics import Metrics
 from autopilot.policy.clientaddress import Network, client_address
+from autopilot.policy.ending import End
 from autopilot.policy.errors import Code, ErrorBody, Refusal
-from autopilot.policy.readiness import MEANING, MaxAges, readiness
+from autopilot.policy.readiness import MEANING, MaxAges, NotReady, readiness
 from autopilot.web.connections import Connections
 from autopilot.web.downstream import RequestDownstream
 from autopilot.web.models import ModelList
@@ -65,12 +66,12 @@ class Api:
     @app.route("/v1/chat/completions", methods=["POST"])
     def chat_completions(self, request: AutopilotRequest) -> Deferred[None]:
         """Route a chat completion."""
-        return Deferred.fromCoroutine(self._route(request, "/v1/chat/completions"))
+        return self._exchange(request, "/v1/chat/completions")
 
     @app.route("/v1/completions", methods=["POST"])
     def completions(self, request: AutopilotRequest) -> Deferred[None]:
         """Route a plain completion."""
-        return Deferred.fromCoroutine(self._route(request, "/v1/completions"))
+        return self._exchange(request, "/v1/completions")
 
     @app.route("/v1/models", methods=["GET", "HEAD"])
     def list_models(self, request: AutopilotRequest) -> bytes:
@@ -124,17 +125,26 @@ class Api:
             body = _internal_error()
         return answering.prepare(body.status, body.render())
 
-    async def _route(self, request: AutopilotRequest, path: str) -> None:
+    def _exchange(self, request: AutopilotRequest, path: str) -> Deferred[None]:
+        downstream = RequestDownstream(request, clock=self._clock)
+        return downstream.carries(Deferred.fromCoroutine(self._route(request, downstream, path)))
+
+    async def _route(
+        self, request: AutopilotRequest, downstream: RequestDownstream, path: str
+    ) -> None:
         journal = Journal(
             request_id=request.request_id.decode("ascii"),
             metrics=self._metrics,
             clock=self._monotonic,
         )
-        downstream = RequestDownstream(request, clock=self._clock)
         try:
             await self._router.route(self._incoming(request, path), downstream, journal)
         except CancelledError:
-            raise
+            if downstream.begun or downstream.lost_as is not End.SHUTDOWN:
+                raise
+            body = Refusal(Code.DRAINING, MEANING[NotReady.DRAINING], retry_after=1).body
+            journal.refused(body.status, body.code)
+            request.answer(body)
         except Refusal as refusal:
             journal.refused(refusal.body.status, refusal.body.code)
             request.answer(refusal.body)

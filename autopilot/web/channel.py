@@ -19,6 +19,7 @@ from autopilot.policy.ending import End
 from autopilot.policy.errors import Code, ErrorBody, Refusal
 from autopilot.policy.headers import bearer_token
 from autopilot.web.patience import Awaited, Patience
+from autopilot.web.tcp import acknowledged_bytes
 
 LINGER_SECONDS = 2.0
 """How long a refused client may go on sending, so that it reads the refusal and not a reset."""
@@ -56,7 +57,6 @@ class AutopilotChannel(http.HTTPChannel):
     site: Any
     _networkProducer: Any
     _patience: Patience | None = None
-    _closing: IDelayedCall | None = None
     _refused = False
     _lingering: IDelayedCall | None = None
 
@@ -83,7 +83,11 @@ class AutopilotChannel(http.HTTPChannel):
             self.transport.abortConnection()
             return
         self._patience = Patience(
-            self.site.limits, self.site.reactor, expired=self._expired, stalled=self._stalled
+            self.site.limits,
+            self.site.reactor,
+            expired=self._expired,
+            stalled=self._stalled,
+            taken=self._taken,
         )
         self._patience.await_(Awaited.HEADERS)
 
@@ -196,9 +200,9 @@ class AutopilotChannel(http.HTTPChannel):
     def loseConnection(self) -> None:
         """Close after what was written; after a refusal, give the client time to read it."""
         if not self._refused or not ITCPTransport.providedBy(self.transport):
-            if self._closing is None:
+            if self._patience is not None:
                 # A close waits for what is still to be read, and a client may never read it.
-                self._closing = self.callLater(self.site.limits.stall, self.cut)
+                self._patience.reading(stopped=True)
             super().loseConnection()
         elif self._lingering is None:
             self._networkProducer.unregisterProducer()
@@ -212,7 +216,7 @@ class AutopilotChannel(http.HTTPChannel):
             # A request is arriving: it has its deadline, and the grace, like those that are answered.
             return
         if not self._handlingRequest:
-            self._close()
+            self.loseConnection()
         elif not self.requests[0].startedWriting:
             self.requests[0].setHeader(b"connection", b"close")
 
@@ -226,7 +230,7 @@ class AutopilotChannel(http.HTTPChannel):
         if self.requests[0].startedWriting:
             answer.break_off()
         else:
-            self.cut()
+            answer.give_up()
 
     def cut(self) -> None:
         """See `Connection`."""
@@ -237,8 +241,6 @@ class AutopilotChannel(http.HTTPChannel):
         self.site.connections.closed(self)
         if self._patience is not None:
             self._patience.end()
-        if self._closing is not None and self._closing.active():
-            self._closing.cancel()
         if self._lingering is not None and self._lingering.active():
             self._lingering.cancel()
         super().connectionLost(reason)
@@ -294,13 +296,13 @@ class AutopilotChannel(http.HTTPChannel):
                 "This router takes requests with 'Authorization: Bearer ...' only.",
             )
         connections = self.site.connections
-        connections.admit()
+        connections.admit(self)
         request.notifyFinish().addBoth(lambda _result: connections.released())
 
     def _expired(self, awaited: Awaited) -> None:
         begun = self.requests or self._buffer
         if awaited is Awaited.REQUEST or not begun:
-            self._close()
+            self.loseConnection()
             return
         what = "header fields" if awaited is Awaited.HEADERS else "body"
         message = f"The request's {what} did not arrive in time."
@@ -312,11 +314,9 @@ class AutopilotChannel(http.HTTPChannel):
             answer.lost_as = End.CLIENT_STALLED
         self.cut()
 
-    def _close(self) -> None:
-        """Close an idle connection; what cannot be delivered any more is given up soon."""
-        if self._closing is None:
-            self._closing = self.callLater(LINGER_SECONDS, self.cut)
-            self.loseConnection()
+    def _taken(self) -> int:
+        known = ITCPTransport.providedBy(self.transport)
+        return acknowledged_bytes(self.transport.getHandle()) if known else 0
 
     def _linger_expired(self) -> None:
         self.transport.abortConnection()

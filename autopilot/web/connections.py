@@ -16,7 +16,7 @@ class Connection(Protocol):
         """Close now if no request is being handled, else after the answer."""
 
     def break_off(self) -> None:
-        """End the answer visibly and close."""
+        """End the answer visibly, or refuse what has no answer yet, and close."""
 
     def cut(self) -> None:
         """Close at once, whatever is left."""
@@ -29,6 +29,7 @@ class Connections:
         self.draining = False
         self._limits = limits
         self._open: set[Connection] = set()
+        self._reserve: set[Connection] = set()
         self._requests = 0
 
     def __len__(self) -> int:
@@ -41,21 +42,25 @@ class Connections:
         """A connection was accepted; False if it must be closed at once."""
         if len(self._open) >= self._limits.connections + RESERVED_CONNECTIONS:
             return False
+        if len(self._open) >= self._limits.connections:
+            self._reserve.add(connection)
         self._open.add(connection)
         return True
 
     def closed(self, connection: Connection) -> None:
         """A connection is gone."""
         self._open.discard(connection)
+        self._reserve.discard(connection)
 
-    def admit(self) -> None:
-        """Make room for a request, which must be `released` when it is over.
+    def admit(self, connection: Connection) -> None:
+        """Make room for a request of `connection`, which must be `released` when it is over.
 
         Raises:
             Refusal: `overloaded`.
         """
         full = self._requests >= self._limits.requests
-        if full or len(self._open) > self._limits.connections:
+        crowded = len(self._open) > self._limits.connections
+        if full or (crowded and connection in self._reserve):
             raise Refusal(
                 Code.OVERLOADED,
                 "The router is carrying as much as it can. Try again in a moment.",

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.web.http import NO_BODY_CODES
 from zope.interface import implementer
 
@@ -12,9 +13,6 @@ from autopilot.policy.headers import REQUEST_ID
 from autopilot.web.cors import PREFIX as CORS_PREFIX
 from autopilot.web.reset import ResetWhenFlushed
 from autopilot.web.server import AutopilotRequest, reason_phrase
-
-FLUSH_SECONDS = 60.0
-"""How long a client may take to read what is left of a broken answer before it is cut off."""
 
 
 @implementer(IDownstream)
@@ -30,9 +28,19 @@ class RequestDownstream:
         self._request = request
         self._clock = clock
         self._open = True
+        self._exchange: Deferred[None] | None = None
         self._producer: IPushProducer | None = None
-        self._cut_off: IDelayedCall | None = None
         self._reset: ResetWhenFlushed | None = None
+
+    def carries(self, exchange: Deferred[None]) -> Deferred[None]:
+        """`exchange` is what `give_up` cancels. Returns it."""
+        self._exchange = exchange
+        return exchange
+
+    def give_up(self) -> None:
+        """Have the exchange end before it has an answer."""
+        if self._exchange is not None:
+            self._exchange.cancel()
 
     def begin(self, status: int, fields: Sequence[tuple[bytes, bytes]], length: int | None) -> None:
         """See `IDownstream`."""
@@ -85,12 +93,11 @@ class RequestDownstream:
         if not request.startedWriting:
             # The status line is still to be sent: without it the client would see no answer at all.
             request.write(b"")
-        transport = request.transport
         if request.clientproto == b"HTTP/1.1":
-            self._cut_off = self._clock.callLater(FLUSH_SECONDS, transport.abortConnection)
             request.loseConnection()
         else:
-            self._reset = ResetWhenFlushed(transport, clock=self._clock, limit=FLUSH_SECONDS)
+            limit = request.channel.site.limits.stall
+            self._reset = ResetWhenFlushed(request.transport, clock=self._clock, limit=limit)
             self._reset.start()
 
     def _release(self) -> None:
@@ -100,7 +107,5 @@ class RequestDownstream:
 
     def _finished(self, _result: object) -> None:
         self._open = False
-        if self._cut_off is not None and self._cut_off.active():
-            self._cut_off.cancel()
         if self._reset is not None:
             self._reset.cancel()

@@ -1,4 +1,4 @@
-"""The deadlines of one client connection: one timer, always for the thing that is awaited now."""
+"""The deadlines of one client connection: a timer for what is awaited, one for a reader that stops."""
 
 from collections.abc import Callable
 from enum import Enum, auto
@@ -21,8 +21,16 @@ class Awaited(Enum):
     """It is our turn."""
 
 
+_PROGRESS_CHECKS = 4
+_PROGRESS_SECONDS = 1.0
+"""How often it is looked whether a client reads on: the stall limit is met to within this."""
+
+
 class Patience:
-    """Runs the timer; `expired` is told what was awaited, `stalled` that a reader has stopped."""
+    """Runs the timers; `expired` is told what was awaited, `stalled` that a reader has stopped.
+
+    `taken` tells how many bytes the client has taken: one that reads slowly has not stopped.
+    """
 
     def __init__(
         self,
@@ -31,6 +39,7 @@ class Patience:
         *,
         expired: Callable[[Awaited], None],
         stalled: Callable[[], None],
+        taken: Callable[[], int],
     ) -> None:
         self.awaited = Awaited.NOTHING
         self._seconds = {
@@ -39,11 +48,15 @@ class Patience:
             Awaited.BODY: limits.body,
         }
         self._stall_seconds = limits.stall
+        self._check_seconds = min(limits.stall / _PROGRESS_CHECKS, _PROGRESS_SECONDS)
         self._clock = clock
         self._expired = expired
         self._stalled = stalled
+        self._taken = taken
+        self._taken_before = 0
+        self._stopped_at = 0.0
         self._timer: IDelayedCall | None = None
-        self._stall: IDelayedCall | None = None
+        self._check: IDelayedCall | None = None
 
     def await_(self, awaited: Awaited) -> None:
         """From now on `awaited` is awaited, for as long as the limits say."""
@@ -54,12 +67,12 @@ class Patience:
             self._timer = self._clock.callLater(self._seconds[awaited], self._fire)
 
     def reading(self, *, stopped: bool) -> None:
-        """The client has stopped reading what is there for it, or reads again."""
+        """There is something that the client has not read, or there is no more."""
         if not stopped:
-            _cancel(self._stall)
-            self._stall = None
-        elif self._stall is None:
-            self._stall = self._clock.callLater(self._stall_seconds, self._fire_stall)
+            _cancel(self._check)
+            self._check = None
+        elif self._check is None:
+            self._progress()
 
     def end(self) -> None:
         """The connection is over."""
@@ -70,9 +83,19 @@ class Patience:
         self._timer = None
         self._expired(self.awaited)
 
-    def _fire_stall(self) -> None:
-        self._stall = None
-        self._stalled()
+    def _progress(self) -> None:
+        self._taken_before = self._taken()
+        self._stopped_at = self._clock.seconds()
+        self._check = self._clock.callLater(self._check_seconds, self._look)
+
+    def _look(self) -> None:
+        self._check = None
+        if self._taken() > self._taken_before:
+            self._progress()
+        elif self._clock.seconds() >= self._stopped_at + self._stall_seconds:
+            self._stalled()
+        else:
+            self._check = self._clock.callLater(self._check_seconds, self._look)
 
 
 def _cancel(timer: IDelayedCall | None) -> None:

@@ -4,13 +4,12 @@ To an HTTP/1.0 client a close is a clean end, so only a reset shows that an answ
 (RFC 9112 section 6.3). A reset discards what has not been sent yet: hence the wait.
 """
 
-import fcntl
-import struct
-import termios
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IPullProducer, IReactorTime
 from zope.interface import implementer
+
+from autopilot.web.tcp import unsent_bytes
 
 POLL_SECONDS = 0.02
 
@@ -64,9 +63,3 @@ class ResetWhenFlushed:
 
     def _flushed(self) -> bool:
         return self._handed_over and unsent_bytes(self._transport.fileno()) == 0
-
-
-def unsent_bytes(descriptor: int) -> int:
-    """What the kernel has still to deliver of a TCP connection: TIOCOUTQ of tcp(7)."""
-    answer = fcntl.ioctl(descriptor, termios.TIOCOUTQ, struct.pack("i", 0))
-    return int(struct.unpack("i", answer)[0])

@@ -39,6 +39,9 @@ class Breakable(Protocol):
     def break_off(self) -> None:
         """End it visibly."""
 
+    def give_up(self) -> None:
+        """End it before it has begun."""
+
 
 class AutopilotRequest(Request):
     """A request whose body is kept in memory, up to the site's limit."""

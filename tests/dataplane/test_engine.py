@@ -712,6 +712,20 @@ def test_a_probe_that_the_client_leaves_lets_another_probe() -> None:
     assert not bench.rests.resting("a", now=0)
 
 
+@pytest.mark.parametrize("other", [FakeResponse(400).end(), None], ids=["answered", "left"])
+def test_what_another_request_comes_to_does_not_let_a_second_one_probe(
+    other: FakeResponse | None,
+) -> None:
+    bench = Bench(other, candidates=["a"])
+    bench.rests.failed("a", Cause.BRIEF, now=-10)
+    assert bench.rests.asked("a", now=0), "the probe"
+    done = bench.carry()
+    if other is None:
+        done.cancel()
+        assert cancelled(done)
+    assert bench.rests.resting("a", now=0)
+
+
 @pytest.mark.parametrize(
     ("last", "seconds"),
     [
@@ -742,6 +756,19 @@ def test_a_refusal_of_ours_says_it_too_when_all_rest() -> None:
 def test_an_answer_that_breaks_is_held_against_its_model() -> None:
     bench = Bench(events(CONTENT).end(BodyEnd.BROKEN), sticky="a")
     bench.carry()
+    assert bench.rests.resting("a", now=0)
+    assert bench.sticky is None
+
+
+@pytest.mark.parametrize("before", [b"", CONTENT])
+def test_an_answer_that_says_itself_that_it_failed_is_held_against_its_model(
+    before: bytes,
+) -> None:
+    told = b'data: {"error":{"message":"out of memory"}}\n\ndata: [DONE]\n\n'
+    bench = Bench(events(before + told).end(), sticky="a", candidates=["a"])
+    bench.carry()
+    assert bench.downstream.received == before + told
+    assert bench.downstream.end == "finished"
     assert bench.rests.resting("a", now=0)
     assert bench.sticky is None
 

@@ -121,6 +121,16 @@ class Bench:
         return Deferred.fromCoroutine(routing)
 
 
+def test_a_model_that_failed_under_one_of_its_names_rests_under_all() -> None:
+    bench = Bench()
+    bench.platform.failing = {"a:latency"}
+    bench.route("a:latency,b")
+    bench.platform.failing = set()
+    bench.route(ALIAS, client="another")
+    bench.route("a,c", client="a third")
+    assert bench.platform.asked == ["a:latency", "b", "b", "c"]
+
+
 @pytest.mark.parametrize("attempts", [1, 2, 4, 5, 64])
 def test_an_alias_is_tried_at_most_so_many_times_as_the_setting_says(attempts: int) -> None:
     bench = Bench(max_attempts=attempts)

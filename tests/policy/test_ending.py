@@ -40,6 +40,18 @@ def test_a_stream_that_concludes_is_whole(last: bytes) -> None:
     assert ends(last) is End.COMPLETE
 
 
+@pytest.mark.parametrize(
+    ("last", "told"), [(ERROR, True), (ERROR + DONE, True), (FINISH, False), (DONE, False)]
+)
+def test_a_stream_that_ends_in_an_error_has_told_so(last: bytes, *, told: bool) -> None:
+    watch = StreamWatch(framed_by_length=False)
+    watch.feed(PLAIN)
+    assert not watch.told_error
+    for place in range(len(last)):
+        watch.feed(last[place : place + 1])
+    assert watch.told_error is told
+
+
 @pytest.mark.parametrize("last", [FINISH, DONE])
 def test_broken_framing_is_never_whole(last: bytes) -> None:
     assert ends(PLAIN, last, framing=BodyEnd.BROKEN) is End.UPSTREAM_BROKEN
@@ -79,6 +91,8 @@ def test_no_text_of_a_model_can_conclude_a_stream(text: str) -> None:
         ([b"data: x\r\n\r\n"], True),
         ([b"data: x\r\n"], False),
         ([DONE, PLAIN, PLAIN[:-2]], False),
+        ([DONE, PLAIN[:-1], b"\n"], True),
+        ([DONE, PLAIN, b"x"], False),
     ],
 )
 def test_an_event_of_ours_fits_between_events_only(parts: list[bytes], *, takes: bool) -> None:

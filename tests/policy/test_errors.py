@@ -30,6 +30,7 @@ PROMISED = {
     "upstream_protocol_error": 502,
     "upstream_body_error": 502,
     "overloaded": 503,
+    "draining": 503,
     "no_candidates": 503,
     "not_ready": 503,
     "upstream_connect_timeout": 504,

@@ -24,7 +24,7 @@ NEXT, COMMIT = Verdict.NEXT, Verdict.COMMIT
 PASS, GIVE_UP = Verdict.PASS_THROUGH, Verdict.GIVE_UP
 CAPACITY = b'{"detail":"Infrastructure is at maximum capacity, try again later"}'
 HTML = b"<html><head><title>429 Too Many Requests</title></head></html>"
-EVERY_SITUATION = list(product((True, False), (None, *Outcome), (True, False)))
+EVERY_SITUATION = list(product((True, False), (None, *Outcome)))
 
 
 def outcome_of(status: int, body: bytes = b"") -> Outcome:
@@ -37,11 +37,9 @@ def test_the_table_knows_every_outcome() -> None:
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_every_case_has_a_verdict_and_next_only_while_it_can_be_obeyed(outcome: Outcome) -> None:
-    for remaining, previous, committed in EVERY_SITUATION:
-        verdict = decide(outcome, remaining=remaining, previous=previous, committed=committed)
+    for remaining, previous in EVERY_SITUATION:
+        verdict = decide(outcome, remaining=remaining, previous=previous)
         assert isinstance(verdict, Verdict)
-        if committed:
-            assert verdict is GIVE_UP
         if not remaining:
             assert verdict is not NEXT
         if outcome is not Outcome.SUCCESS:
@@ -53,7 +51,8 @@ def test_whoever_gives_up_has_words_for_it_unless_nobody_is_left_to_hear_them(
     outcome: Outcome,
 ) -> None:
     rule = RULES[outcome]
-    needs_words = GIVE_UP in (rule.last, rule.remaining) and outcome is not Outcome.CLIENT_GONE
+    unheard = {Outcome.CLIENT_GONE, Outcome.SHUTDOWN}
+    needs_words = GIVE_UP in (rule.last, rule.remaining) and outcome not in unheard
     assert (rule.refusal is not None) is needs_words
     if rule.refusal is not None:
         code, message = rule.refusal

@@ -111,8 +111,24 @@ def test_after_a_rest_one_request_probes() -> None:
 def test_asking_a_model_that_rests_is_no_probe() -> None:
     table = RestTable()
     table.failed("a", Cause.BRIEF, now=0)
-    table.asked("a", now=1)
+    assert not table.asked("a", now=1)
     assert not table.resting("a", now=2)
+
+
+def test_of_several_requests_after_a_rest_only_the_first_is_the_probe() -> None:
+    table = RestTable()
+    assert not table.asked("a", now=0)
+    table.failed("a", Cause.BRIEF, now=0)
+    assert [table.asked("a", now=2) for _request in range(3)] == [True, False, False]
+    table.returned("a")
+    assert table.asked("a", now=2)
+
+
+def test_a_model_rests_under_every_name_that_it_has() -> None:
+    table = RestTable()
+    table.failed("a", Cause.BRIEF, now=0)
+    arranged = table.arrange(["a:latency", "b", "a"], now=1, model_of=lambda name: name[:1])
+    assert arranged == ("b", "a:latency", "a")
 
 
 def test_a_new_catalogue_wakes_those_that_waited_for_it() -> None:

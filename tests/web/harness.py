@@ -13,6 +13,8 @@ its last chunk is not whole (`Answer.whole`).
 """
 
 import json
+import socket
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http.client import HTTPResponse, IncompleteRead
@@ -83,6 +85,15 @@ class Wire(StringTransport):
         self.half_closed: Any = False
         self.aborted: Any = False
         self.unsent = 0
+        self.taken = 0
+
+    def getHandle(self) -> Self:
+        """The socket, of which only the option `TCP_INFO` is asked."""
+        return self
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        assert (level, option) == (socket.IPPROTO_TCP, socket.TCP_INFO)
+        return self.taken.to_bytes(8, sys.byteorder).rjust(size, b"\0")
 
     @property
     def closing(self) -> Any:

@@ -83,6 +83,22 @@ def test_a_reader_that_stops_is_cut_and_upstream_closed() -> None:
         assert bench.count("autopilot_stream_ends_total", end="client_stalled") == 1
 
 
+def test_a_reader_that_is_slow_is_not_cut_and_one_that_then_stops_is() -> None:
+    upstream = FakeResponse().send(b"first")
+    with Bench(upstream) as bench:
+        client = bench.client().ask(ALIAS)
+        client.fill()
+        for _second in range(round(LIMITS.stall) * 3):
+            client.wire.taken += 1
+            bench.clock.advance(1.0)
+        bench.clock.pump([1.0] * round(LIMITS.stall - 1))
+        assert not client.wire.aborted
+        bench.clock.pump([1.0] * 2)
+        assert client.wire.aborted
+        client.hang_up()
+        assert bench.count("autopilot_stream_ends_total", end="client_stalled") == 1
+
+
 def test_a_request_without_a_token_is_refused_before_its_body_where_one_is_required() -> None:
     with Bench(client_limits=replace(LIMITS, require_authorization=True)) as bench:
         client = bench.client().send(head("POST", "/v1/completions", [("Content-Length", "10")]))
@@ -128,6 +144,18 @@ def test_connections_beyond_the_limit_get_probes_only_and_beyond_the_reserve_not
         clients = [bench.client() for _connection in range(RESERVED_CONNECTIONS)]
         assert clients[-1].wire.aborted
         assert not clients[0].wire.aborted
+
+
+def test_who_was_there_before_the_limit_was_passed_is_served_on() -> None:
+    answers = [FakeResponse().send(b"x").end() for _answer in range(2)]
+    with Bench(*answers, client_limits=replace(LIMITS, connections=1)) as bench:
+        old = bench.client()
+        extra = bench.client()
+        assert old.ask(ALIAS).answer().status == 200
+        assert extra.ask(ALIAS).answer().code == "overloaded"
+        extra.hang_up()
+        old.hang_up()
+        assert bench.client().ask(ALIAS).answer().status == 200
 
 
 def test_the_number_of_connections_follows_from_the_descriptors() -> None:
@@ -198,6 +226,30 @@ def test_what_has_not_ended_in_the_grace_is_broken_off(
     assert upstream.aborted
     assert bench.count("autopilot_stream_ends_total", end="shutdown") == 1
     assert bench.count("autopilot_clients_gone_total", phase="stream") == 0
+
+
+@pytest.mark.parametrize("headers", [False, True], ids=["no headers yet", "no content yet"])
+def test_who_still_waits_for_an_answer_at_the_end_of_the_grace_is_told_to_come_back(
+    headers: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    upstream = FakeResponse() if headers else None
+    with Bench(upstream) as bench:
+        client = bench.client().ask(ALIAS)
+        leaving = Leaving(bench)
+        tick(bench, 30.1)
+        answer = client.answer()
+        assert (answer.status, answer.code, answer.whole) == (503, "draining", True)
+        assert answer.header("retry-after") == ["1"]
+        assert answer.header("connection") == ["close"]
+        client.settle()
+        tick(bench, 0.1)
+        assert leaving.done.called
+        assert upstream is None or upstream.aborted
+        assert bench.count("autopilot_attempts_total", outcome="shutdown") == 1
+        assert bench.count("autopilot_clients_gone_total", phase="headers") == 0
+        assert bench.count("autopilot_clients_gone_total", phase="first_byte") == 0
+        (line,) = [line for line in bench.lines() if line["event"] == "request"]
+        assert (line["status"], line["code"]) == (503, "draining")
 
 
 def test_who_does_not_even_take_that_is_cut(whole: tuple[Bench, FakeResponse, Client]) -> None:
