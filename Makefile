@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Settings kept in .env, if there is one; see .env.example.
 DOTENV := set -a; [ ! -f .env ] || . ./.env; set +a;
 
-.PHONY: help venv demo run test lint typing smoke packaging lab lock clean
+.PHONY: help venv demo run test lint typing smoke packaging lab secrets lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ lint typing smoke packaging: venv ## one part of it
 
 lab: venv ## every fault of the contract against a real router, under five minutes
 	@$(BIN)/python scripts/lab.py
+
+secrets: venv ## no key in the tracked files, nor in any commit
+	@$(BIN)/python scripts/secrets_check.py
 
 lock: venv ## renew the hashed lock files from requirements/*.in
 	for name in runtime dev; do \
