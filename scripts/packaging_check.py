@@ -5,8 +5,8 @@ the wheel with the locked dependencies into a fresh environment, and runs it fro
 The files built, the log of the build and the report are left in `logs/packaging/`.
 """
 
+import argparse
 import json
-import os
 import re
 import shutil
 import signal
@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from zipfile import ZipFile
 
+from packaging_build import StepFailedError, date, found, step
 from processes import (
     HOST,
     ROOT,
@@ -51,15 +52,10 @@ _IN_SDIST = (
     "tests/conftest.py",
     "tox.ini",
 )
-_STEP_SECONDS = 300.0
 _COMMAND_SECONDS = 30.0
 _START_SECONDS = 15.0
 _RUN_SECONDS = 1.0
 _OK, _NOT_READY = 200, 503
-
-
-class StepFailedError(Exception):
-    """Something without which the rest makes no sense."""
 
 
 class Checks:
@@ -81,13 +77,25 @@ class Checks:
         return bool(self.found) and all(each["ok"] for each in self.found)
 
 
-def build(source: Path, log: Path) -> tuple[Path, Path]:
+def build(source: Path, out: Path, log: Path) -> tuple[Path, Path]:
     """The sdist, and the wheel that was built from it."""
-    _step([sys.executable, "-m", "build", "--no-isolation", "--outdir", OUT, source], log)
-    sdists, wheels = list(OUT.glob("*.tar.gz")), list(OUT.glob("*.whl"))
-    if len(sdists) != 1 or len(wheels) != 1:
-        raise StepFailedError(f"built {[path.name for path in (*sdists, *wheels)]}")
-    return sdists[0], wheels[0]
+    step([sys.executable, "-m", "build", "--no-isolation", "--outdir", out, source], log)
+    sdist, wheel = found(out)
+    date(sdist)
+    return sdist, wheel
+
+
+def check_reproducible(checks: Checks, built: tuple[Path, Path], source: Path, log: Path) -> None:
+    """A second build, from other files of the same content, is the same."""
+    other = source.with_name("again")
+    shutil.copytree(source, other, copy_function=shutil.copyfile)
+    again = build(other, other.with_name("second"), log)
+    differ = [
+        path.name
+        for path, second in zip(built, again, strict=True)
+        if path.read_bytes() != second.read_bytes()
+    ]
+    checks.that("a second build gives the same bytes", ok=not differ, seen=differ)
 
 
 def check_wheel(checks: Checks, wheel: Path, source: Path) -> None:
@@ -137,11 +145,11 @@ def install(wheel: Path, environment: Path, log: Path) -> None:
     uv = (sys.executable, "-m", "uv")
     python = environment / "bin" / "python"
     lock = ROOT / "requirements" / "runtime.txt"
-    _step([*uv, "venv", "--python", sys.executable, environment], log)
+    step([*uv, "venv", "--python", sys.executable, environment], log)
     into = (*uv, "pip", "install", "--python", python)
-    _step([*into, "--require-hashes", "-r", lock], log)
-    _step([*into, "--no-deps", wheel], log)
-    _step([*uv, "pip", "check", "--python", python], log)
+    step([*into, "--require-hashes", "-r", lock], log)
+    step([*into, "--no-deps", wheel], log)
+    step([*uv, "pip", "check", "--python", python], log)
 
 
 def check_commands(checks: Checks, environment: Path, empty: Path, version: str) -> None:
@@ -246,36 +254,21 @@ def _said(
     )
 
 
-def _step(command: Sequence[str | Path], log: Path) -> None:
-    words = [str(part) for part in command]
-    with log.open("a", encoding="utf-8") as output:
-        print("$", *words, file=output, flush=True)
-        done = subprocess.run(
-            words,
-            cwd=log.parent,  # `python -m build` in the checkout would find a directory build/ first
-            env={name: os.environ[name] for name in os.environ if name != "PYTHONPATH"},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            timeout=_STEP_SECONDS,
-            check=False,
-        )
-    if done.returncode != 0:
-        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
-        raise StepFailedError(f"{' '.join(words)}\nended with {done.returncode}:\n{tail}")
-
-
-def run_all(checks: Checks, scratch: Path) -> None:
-    """Build, look inside, install, run."""
+def run_all(checks: Checks, scratch: Path, built: Path | None, *, only_build: bool) -> None:
+    """Build, unless that has been done; look inside, install, run."""
     log = OUT / "build.log"
     source, environment, empty = (scratch / name for name in ("source", "environment", "empty"))
     empty.mkdir()
     shutil.copytree(ROOT, source, ignore=_NOT_SOURCE)
-    sdist, wheel = build(source, log)
+    sdist, wheel = found(built) if built else build(source, OUT, log)
     version = wheel.name.split("-")[1]
     checks.that(f"sdist and wheel of {version} are built", ok=True)
     check_wheel(checks, wheel, source)
     check_sdist(checks, sdist, source)
+    if not built:
+        check_reproducible(checks, (sdist, wheel), source, log)
+    if only_build:
+        return
     install(wheel, environment, log)
     checks.that("the wheel is installed with the locked dependencies alone", ok=True)
     check_commands(checks, environment, empty, version)
@@ -284,6 +277,12 @@ def run_all(checks: Checks, scratch: Path) -> None:
 
 def main() -> int:
     """Check it all; the exit code says whether all was ok."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--only-build", action="store_true", help="do not install, do not run")
+    part.add_argument("--built", metavar="DIRECTORY", type=Path, help="check what was built there")
+    options = parser.parse_args()
+    built: Path | None = options.built and options.built.resolve()
     # As for Ctrl-C: whatever runs is stopped, and the scratch directory removed, on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     shutil.rmtree(OUT, ignore_errors=True)
@@ -293,7 +292,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="autopilot-packaging-") as scratch:
             # Resolved, since the installed interpreter will say where it really is.
-            run_all(checks, Path(scratch).resolve())
+            run_all(checks, Path(scratch).resolve(), built, only_build=options.only_build)
     except (StepFailedError, subprocess.TimeoutExpired, OSError) as error:
         checks.that("every step can be carried out", ok=False, seen=error)
     except KeyboardInterrupt:
