@@ -7,12 +7,14 @@ catalogue id or `other`, and the number of model labels is bounded although ids 
 import math
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
@@ -21,7 +23,9 @@ from autopilot import __version__
 from autopilot.interfaces import IPictureSource, Seconds
 from autopilot.policy.catalog import RowFault
 from autopilot.policy.ending import End
-from autopilot.policy.failover import ORIGIN_OUTCOMES, Outcome
+from autopilot.policy.errors import Code
+from autopilot.policy.failover import ORIGIN_OUTCOMES, RULES, Outcome, Verdict
+from autopilot.policy.readiness import MaxAges, NotReady
 from autopilot.policy.rest import CAUSES
 
 MAX_MODEL_LABELS = 1_000
@@ -170,6 +174,11 @@ class Metrics:
         ).labels(version=__version__).set(1)
         for outcome in Outcome:
             self.attempts.labels(outcome=outcome.value)
+        # A rate does not see the step from nothing to one: what alerts ask for is there from the start.
+        for outcome, rule in RULES.items():
+            if rule.remaining is Verdict.NEXT:
+                self.failovers.labels(reason=outcome.value)
+        self.requests.labels(mode=Mode.NONE.value, status=str(Code.OVERLOADED.status))
         for outcome in ORIGIN_OUTCOMES:
             self.origin_failures.labels(reason=outcome.value)
         for outcome in CAUSES:
@@ -230,6 +239,42 @@ class Metrics:
             registry=self._registry,
         ).set_function(resting)
 
+    def watch_readiness(self, reason: Callable[[], NotReady | None]) -> None:
+        """Register the gauge that says why the router is not ready, by `reason` at each scrape."""
+        gauge = Gauge(
+            "autopilot_not_ready",
+            "1 for the reason for which /readyz is 503; all are 0 when the router is ready.",
+            ["reason"],
+            registry=self._registry,
+        )
+        for each in NotReady:
+            gauge.labels(reason=each.value).set_function(partial(_is, each, reason))
+
+    def watch_process(self) -> None:
+        """Register the process's own numbers: memory, processor time, file descriptors. Linux only."""
+        ProcessCollector(registry=self._registry)
+
+    def limits(self, *, requests: int, max_ages: MaxAges) -> None:
+        """Register the limits that the gauges are to be compared with, as they are configured."""
+        for name, text, value in (
+            (
+                "autopilot_requests_limit",
+                "Requests carried at once; more are refused as overloaded.",
+                requests,
+            ),
+            (
+                "autopilot_catalog_age_limit_seconds",
+                "Age of the catalogue beyond which the router is not ready.",
+                max_ages.catalog,
+            ),
+            (
+                "autopilot_feed_age_limit_seconds",
+                "Age of the utilization feed beyond which the router is not ready.",
+                max_ages.utilization,
+            ),
+        ):
+            Gauge(name, text, registry=self._registry).set(value)
+
     def selected(self, mode: Mode, model: str | None) -> None:
         """Count a committed answer of `model`, a catalogue id, or None for a name that is none."""
         label = OTHER if model is None else model
@@ -248,3 +293,7 @@ class Metrics:
     def exposition(self) -> bytes:
         """The registry in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+def _is(reason: NotReady, current: Callable[[], NotReady | None]) -> float:
+    return float(current() is reason)

@@ -156,6 +156,7 @@ def make_service(
     metrics = Metrics(CollectorRegistry())
     state = RoutingState(selector, monotonic=monotonic)
     metrics.watch(state, monotonic=monotonic, wall=wall)
+    metrics.watch_process()
     upstream_pool = ClientPool(
         reactor,
         max_idle=settings.upstream_max_idle_connections,
@@ -293,17 +294,21 @@ def _api(
         ),
         monotonic=monotonic,
     )
-    return Api(
+    max_ages = MaxAges(
+        catalog=settings.readyz_max_allowlist_age,
+        utilization=settings.readyz_max_snapshot_age,
+    )
+    metrics.limits(requests=settings.max_concurrent_requests, max_ages=max_ages)
+    api = Api(
         router,
         state,
         metrics=metrics,
         clock=reactor,
         monotonic=monotonic,
-        max_ages=MaxAges(
-            catalog=settings.readyz_max_allowlist_age,
-            utilization=settings.readyz_max_snapshot_age,
-        ),
+        max_ages=max_ages,
         aliases=settings.model_aliases,
         trusted_proxies=settings.trusted_proxy_cidrs if settings.trust_proxy_headers else (),
         connections=connections,
     )
+    metrics.watch_readiness(api.not_ready)
+    return api

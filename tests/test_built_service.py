@@ -5,12 +5,14 @@ fetched both feeds (`org/b` ranks before `org/a`), and its `asked` are the reque
 """
 
 import json
+import sys
 import tracemalloc
 from collections.abc import Iterator, Mapping
 from http.client import HTTPResponse
 from typing import Any, Self, cast
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.testing import StringTransport
@@ -118,6 +120,15 @@ class Built(Bench):
         body = answer.read()
         return "ready" if answer.status == 200 else json.loads(body)["error"]["code"]
 
+    def metric(self, name: str, **labels: str) -> float | None:
+        """One sample that `/metrics` shows now, None if there is none."""
+        text = self.fetch("/metrics").read().decode()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if (sample.name, sample.labels) == (name, labels):
+                    return float(sample.value)
+        return None
+
     def fetch(self, path: str, **fields: str) -> HTTPResponse:
         caller = Caller(self)
         self.callers.append(caller)
@@ -161,6 +172,29 @@ def test_readyz_turns_at_the_age_of_each_setting(name: str, code: str) -> None:
         assert bench.ready() == "ready"
         bench.net.reactor.advance(0.001)
         assert bench.ready() == code
+
+
+def test_the_metrics_hold_what_the_settings_limit_and_what_readyz_says() -> None:
+    limits = {
+        "MAX_CONCURRENT_REQUESTS": "7",
+        "READYZ_MAX_SNAPSHOT_AGE_MS": "8000",
+        "READYZ_MAX_ALLOWLIST_AGE_MS": "9000",
+    }
+    with Built(**limits) as bench:
+
+        def shown(reason: str) -> float | None:
+            return bench.metric("autopilot_not_ready", reason=reason)
+
+        assert bench.metric("autopilot_requests_limit") == 7
+        assert bench.metric("autopilot_feed_age_limit_seconds") == 8
+        assert bench.metric("autopilot_catalog_age_limit_seconds") == 9
+        assert (bench.ready(), shown("stale_snapshot")) == ("ready", 0)
+        bench.net.reactor.advance(8.5)
+        assert (bench.ready(), shown("stale_snapshot")) == ("stale_snapshot", 1)
+        bench.net.reactor.advance(1)
+        assert (bench.ready(), shown("stale_allowlist")) == ("stale_allowlist", 1)
+        assert shown("stale_snapshot") == 0
+        assert (bench.metric("process_open_fds") is not None) is (sys.platform == "linux")
 
 
 def test_max_model_list_items_bounds_a_list() -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from autopilot.interfaces import IPictureSource
 from autopilot.metrics import Metrics
 from autopilot.policy.errors import Code
 from autopilot.policy.picture import Picture
-from autopilot.policy.readiness import NotReady
+from autopilot.policy.readiness import MaxAges, NotReady
 from autopilot.setting_table import SPECS
 from autopilot.testing import FixedPicture
 
@@ -110,12 +111,16 @@ def test_the_settings_are_those_of_the_table() -> None:
     ]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process its numbers")
 def test_the_metrics_are_those_of_the_registry() -> None:
     registry = CollectorRegistry()
     source = IPictureSource(FixedPicture(Picture()))
     metrics = Metrics(registry)
     metrics.watch(source, monotonic=lambda: 0.0, wall=lambda: 0.0)
     metrics.watch_rests(lambda: 0.0)
+    metrics.watch_readiness(lambda: None)
+    metrics.limits(requests=1, max_ages=MaxAges(catalog=1.0, utilization=1.0))
+    metrics.watch_process()
     there = {
         family.name + ("_total" if family.type == "counter" else "")
         for family in registry.collect()
@@ -124,7 +129,7 @@ def test_the_metrics_are_those_of_the_registry() -> None:
         name for cells in rows(section(README, "Metrics and logs")) for name in codes(cells[0])
     }
     assert table == there
-    assert set(re.findall(r"\bautopilot_\w+", README.read_text())) == there
+    assert set(re.findall(r"\b(?:autopilot|process)_\w+", README.read_text())) == there
 
 
 def test_the_error_codes_are_all_there_are_and_stand_by_their_status() -> None:

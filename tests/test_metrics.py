@@ -1,6 +1,7 @@
 """The metrics: which there are, what labels they may carry, and that Prometheus can read them."""
 
 import math
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -14,13 +15,16 @@ from autopilot.interfaces import IPictureSource
 from autopilot.metrics import MAX_MODEL_LABELS, OTHER, Feed, Metrics, Mode
 from autopilot.policy.catalog import RowFault, Utilization
 from autopilot.policy.ending import End
-from autopilot.policy.failover import Outcome
+from autopilot.policy.failover import RULES, Outcome, Verdict
 from autopilot.policy.picture import Picture
+from autopilot.policy.readiness import MaxAges, NotReady
 from autopilot.testing import FixedPicture, picture_of
 
 DOCUMENTED = {
     "autopilot_requests_in_progress": ("gauge", set[str]()),
     "autopilot_requests_total": ("counter", {"mode", "status"}),
+    "autopilot_requests_limit": ("gauge", set[str]()),
+    "autopilot_not_ready": ("gauge", {"reason"}),
     "autopilot_attempts_total": ("counter", {"outcome"}),
     "autopilot_failovers_total": ("counter", {"reason"}),
     "autopilot_selections_total": ("counter", {"mode", "model"}),
@@ -34,6 +38,8 @@ DOCUMENTED = {
     "autopilot_catalog_models": ("gauge", set[str]()),
     "autopilot_feed_age_seconds": ("gauge", set[str]()),
     "autopilot_feed_timestamp_age_seconds": ("gauge", set[str]()),
+    "autopilot_catalog_age_limit_seconds": ("gauge", set[str]()),
+    "autopilot_feed_age_limit_seconds": ("gauge", set[str]()),
     "autopilot_candidates": ("gauge", set[str]()),
     "autopilot_refreshes_total": ("counter", {"feed", "result"}),
     "autopilot_rows_dropped_total": ("counter", {"feed", "reason"}),
@@ -58,6 +64,9 @@ class Bench:
         self.metrics.watch(
             IPictureSource(self.source), monotonic=self.monotonic.seconds, wall=self.wall.seconds
         )
+        self.reason: NotReady | None = None
+        self.metrics.watch_readiness(lambda: self.reason)
+        self.metrics.limits(requests=7, max_ages=MaxAges(catalog=600.0, utilization=20.0))
 
     def exercise(self) -> None:
         """Have every metric hold a sample."""
@@ -126,6 +135,46 @@ def test_outcomes_and_ends_are_there_before_they_happen() -> None:
         assert bench.value("autopilot_attempts_total", outcome=outcome.value) == 0
     for end in End:
         assert bench.value("autopilot_stream_ends_total", end=end.value) == 0
+
+
+def test_failovers_and_overload_are_there_before_they_happen() -> None:
+    bench = Bench()
+    for outcome in Outcome:
+        there = bench.value("autopilot_failovers_total", reason=outcome.value) == 0
+        assert there is (RULES[outcome].remaining is Verdict.NEXT)
+    assert bench.value("autopilot_requests_total", mode="none", status="503") == 0
+
+
+def test_the_one_reason_for_not_being_ready_is_read_at_the_scrape() -> None:
+    bench = Bench()
+
+    def shown() -> list[str]:
+        name = "autopilot_not_ready"
+        values = {each.value: bench.value(name, reason=each.value) for each in NotReady}
+        assert set(values.values()) <= {0.0, 1.0}
+        return [reason for reason, value in values.items() if value]
+
+    assert shown() == []
+    for reason in NotReady:
+        bench.reason = reason
+        assert shown() == [reason.value]
+    bench.reason = None
+    assert shown() == []
+
+
+def test_the_limits_are_the_configured_ones() -> None:
+    bench = Bench()
+    assert bench.value("autopilot_requests_limit") == 7
+    assert bench.value("autopilot_catalog_age_limit_seconds") == 600
+    assert bench.value("autopilot_feed_age_limit_seconds") == 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process its numbers")
+def test_the_process_tells_its_memory_time_and_descriptors() -> None:
+    bench = Bench()
+    bench.metrics.watch_process()
+    for name in ("resident_memory_bytes", "cpu_seconds_total", "open_fds", "max_fds"):
+        assert (bench.value(f"process_{name}") or 0) > 0, name
 
 
 @pytest.mark.parametrize("name", AGES)

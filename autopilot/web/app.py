@@ -63,6 +63,15 @@ class Api:
         self._trusted_proxies = trusted_proxies
         self._connections = connections
 
+    def not_ready(self) -> NotReady | None:
+        """Why traffic should not be sent here now; None when it should."""
+        return readiness(
+            self._source.picture,
+            now=self._monotonic(),
+            max_ages=self._max_ages,
+            draining=self._connections.draining,
+        )
+
     @app.route("/v1/chat/completions", methods=["POST"])
     def chat_completions(self, request: AutopilotRequest) -> Deferred[None]:
         """Route a chat completion."""
@@ -91,12 +100,7 @@ class Api:
     @app.route("/readyz", methods=["GET", "HEAD"])
     def readyz(self, request: AutopilotRequest) -> bytes:
         """Whether traffic should be sent here."""
-        reason = readiness(
-            self._source.picture,
-            now=self._monotonic(),
-            max_ages=self._max_ages,
-            draining=self._connections.draining,
-        )
+        reason = self.not_ready()
         if reason is None:
             return request.prepare(_OK, b"ready", content_type=_TEXT)
         error = ErrorBody(status=_NOT_READY_STATUS, code=reason.value, message=MEANING[reason])
