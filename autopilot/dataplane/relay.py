@@ -77,7 +77,7 @@ class Relay:
         for data in held:
             self._send(downstream, data)
         if self._framing is not None:
-            self._finish(self._watch.end(self._framing))
+            self._finish()
         else:
             self._start()
         return self._end
@@ -92,14 +92,10 @@ class Relay:
         """See `IUpstreamBody`."""
         if self._over:
             return
-        if self._downstream is not None:
-            if self._timer is not None:
-                self._timer.reset(self._idle)
-            self._send(self._downstream, data)
-            return
-        self._held.append(data)
-        if self._gate is not None and self._gate.feed(data):
-            self._open()
+        try:
+            self._take(data)
+        except Exception:  # noqa: BLE001 - whatever it is
+            self._fail()
 
     def ended(self, end: BodyEnd) -> None:
         """See `IUpstreamBody`."""
@@ -107,7 +103,7 @@ class Relay:
         if self._downstream is None:
             self._open()
         elif not self._over:
-            self._finish(self._watch.end(end))
+            self._finish()
 
     def pauseProducing(self) -> None:
         """See `IPushProducer`."""
@@ -134,6 +130,29 @@ class Relay:
         self._cancel_timer()
         self.response.abort()
 
+    def _take(self, data: bytes) -> None:
+        if self._downstream is not None:
+            if self._timer is not None:
+                self._timer.reset(self._idle)
+            self._send(self._downstream, data)
+            return
+        self._held.append(data)
+        if self._gate is not None and self._gate.feed(data):
+            self._open()
+
+    def _fail(self) -> None:
+        """Give the exception that is being handled to whoever waits for this body.
+
+        Those who call would take it for upstream's fault, or only log it, and nobody would end the
+        exchange.
+        """
+        self.abort()
+        waiting: Deferred[End] | Deferred[None] | None = self._end
+        if self._downstream is None:
+            waiting, self._opening = self._opening, None
+        if waiting is not None and not waiting.called:
+            waiting.errback()
+
     def _start(self) -> None:
         if not self._delivering:
             self._delivering = True
@@ -156,18 +175,29 @@ class Relay:
     def _cancelled(self, _end: Deferred[End]) -> None:
         self.abort()
 
-    def _finish(self, end: End) -> None:
+    def _finish(self, end: End | None = None) -> None:
+        """End the answer as `end` says, or as the watch does of a body that is over."""
         self._over = True
         self._cancel_timer()
         if self._downstream is None:
             return
+        try:
+            ended = self._close(self._downstream, end)
+        except Exception:  # noqa: BLE001 - as above
+            self._fail()
+        else:
+            self._end.callback(ended)
+
+    def _close(self, downstream: IDownstream, end: End | None) -> End:
+        if end is None:
+            end = self._watch.end(self._framing or BodyEnd.BROKEN)
         if end is End.COMPLETE:
-            self._downstream.finish()
+            downstream.finish()
         else:
             if self._watch.takes_event:
-                self._downstream.write(error_event(end))
-            self._downstream.break_off()
-        self._end.callback(end)
+                downstream.write(error_event(end))
+            downstream.break_off()
+        return end
 
     def _cancel_timer(self) -> None:
         timer, self._timer = self._timer, None
