@@ -17,7 +17,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.testing import StringTransport
 
-from autopilot.policy.rest import MAX_REST
+from autopilot.policy.rest import BRIEF_SECONDS, MAX_REST
 from autopilot.policy.stickiness import StickyTable
 from tests.test_http_client import Line
 from tests.test_service import CATALOG, FEED, MODELS, UPSTREAM, UTILIZATION, Bench, Client
@@ -419,3 +419,23 @@ def test_nothing_keeps_the_body_of_a_request_while_its_answer_streams(
         assert sent > size
         assert tracemalloc.get_traced_memory()[0] - before < MIB
         line.send(DONE)
+
+
+def resting_models(bench: Built) -> float:
+    text = bench.fetch("/metrics").read().decode()
+    (value,) = (
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "autopilot_resting_models"
+    )
+    return float(value)
+
+
+def test_the_gauge_counts_the_models_that_rest_now() -> None:
+    with Built() as bench:
+        assert resting_models(bench) == 0
+        assert bench.served(ALIAS, BEST) == SECOND
+        assert resting_models(bench) == 1
+        bench.net.reactor.advance(BRIEF_SECONDS)
+        assert resting_models(bench) == 0

@@ -15,6 +15,7 @@ from OpenSSL.SSL import Error as TlsError
 from service_identity import VerificationError
 from treq.client import HTTPClient
 from twisted.internet import error
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
     IAddress,
@@ -121,6 +122,29 @@ class HangingResolver:
     ) -> IHostResolution:
         resolution = cast("IHostResolution", Resolution())
         resolutionReceiver.resolutionBegan(resolution)
+        return resolution
+
+
+class HangingForOne(HangingResolver):
+    """Finds every host but `name` at once."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        resolution = super().resolveHostName(
+            resolutionReceiver, hostName, portNumber, addressTypes, transportSemantics
+        )
+        if hostName != self._name:
+            resolutionReceiver.addressResolved(IPv4Address("TCP", "192.0.2.1", portNumber))
+            resolutionReceiver.resolutionComplete()
         return resolution
 
 
@@ -424,6 +448,23 @@ def test_a_resolver_that_hangs_ends_at_the_connect_deadline() -> None:
     assert waiting(requesting)
     bench.net.reactor.advance(0.01)
     assert failure_of(requesting).check(error.TimeoutError)
+    bench.finish()
+
+
+def test_while_the_resolver_hangs_for_one_host_the_others_are_served() -> None:
+    bench = Bench()
+    idle = used_line(bench)
+    bench.net.reactor.installNameResolver(HangingForOne("hangs.test"))
+    hanging = [bench.request(url="http://hangs.test/") for _ in range(20)]
+    over_a_new_connection = bench.request(url="http://other.test/")
+    bench.net.accept().answer(b"new")
+    assert read(over_a_new_connection)[1].data == b"new"
+    over_an_old_connection = bench.request()
+    idle.answer(b"old")
+    assert read(over_an_old_connection)[1].data == b"old"
+    assert all(waiting(each) for each in hanging)
+    bench.net.reactor.advance(CONNECT_TIMEOUT)
+    assert all(failure_of(each).check(error.TimeoutError) for each in hanging)
     bench.finish()
 
 

@@ -19,6 +19,7 @@ from autopilot.logs import observer
 from autopilot.policy.ending import BodyEnd
 from autopilot.policy.failover import Outcome
 from autopilot.policy.picture import Picture
+from autopilot.policy.rest import COLD_SECONDS
 from autopilot.testing import FakeResponse, picture_of
 from tests import test_service as service
 from tests.web.harness import ALIAS, Bench
@@ -251,3 +252,14 @@ def test_a_silent_retry_is_no_attempt() -> None:
     client.leave()
     bench.stop()
     assert bench.left() == []
+
+
+def test_the_line_tells_what_is_left_of_a_longer_rest() -> None:
+    cold = b'{"detail":"No instances available (yet) for chute_id=\'x\'"}'
+    answers = [FakeResponse(503).send(cold).end(), FakeResponse().send(DONE).end()]
+    with Bench(*answers, FakeResponse(503).end()) as bench:
+        bench.client().ask(ALIAS)
+        bench.clock.advance(10)
+        bench.client().ask("org/one")
+        (attempt,) = bench.lines()[-1]["attempts"]
+    assert attempt["rest_s"] == COLD_SECONDS - 10

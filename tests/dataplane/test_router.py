@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -24,9 +26,10 @@ from autopilot.policy.catalog import Catalog, Chute, Utilization
 from autopilot.policy.deadlines import Deadlines
 from autopilot.policy.errors import Refusal
 from autopilot.policy.picture import Picture
-from autopilot.policy.rest import MAX_REST, RestTable
+from autopilot.policy.rest import MAX_REST, Cause, RestTable
 from autopilot.policy.stickiness import StickyTable
 from autopilot.testing import FakeDownstream, FakeResponse, FakeUpstream, FixedPicture, picture_of
+from tests.policy.strategies import steady
 
 ALIAS = "test/Auto"
 NAMES = ("a", "b", "c", "d", "e")
@@ -65,7 +68,7 @@ class Bench:
         self.platform = Platform()
         self.downstream = FakeDownstream()
         self._metrics = Metrics(CollectorRegistry())
-        rests = RestTable()
+        self.rests = rests = RestTable()
         engine = Engine(
             cast("IUpstream", self.platform),
             clock=self.clock,
@@ -309,3 +312,65 @@ def test_no_request_ever_calls_the_selector() -> None:
     state.utilization_fetched(Utilization(chutes=tuple(chutes[:2])))
     assert bench.ask(ALIAS, client="three") == ["b"]
     assert selector.calls == published + 1
+
+
+@pytest.mark.parametrize("rested_by", ["a", ALIAS])
+def test_a_direct_request_to_a_resting_model_is_sent_all_the_same(rested_by: str) -> None:
+    bench = Bench()
+    bench.platform.failing = {"a"}
+    bench.route(rested_by)
+    asked = len(bench.platform.asked)
+    bench.route("a")
+    assert bench.platform.asked[asked:] == ["a"]
+    assert bench.downstream.status == 503
+    bench.platform.failing.clear()
+    bench.route("a")
+    assert bench.platform.asked[asked:] == ["a", "a"]
+    assert (bench.downstream.status, bench.downstream.end) == (200, "finished")
+
+
+def test_while_the_sticky_model_rests_its_clients_go_to_another() -> None:
+    """It failed for somebody else: they had no failure of their own that would have moved them."""
+    bench = Bench()
+    assert bench.ask("e,") == ["e"]
+    bench.platform.failing = {"e"}
+    bench.route("e", client="two")
+    bench.platform.failing.clear()
+    bench.route(ALIAS)
+    assert bench.platform.asked[2:] == ["a"]
+    # Nor do they come back: the place is that of the model that served them last.
+    assert bench.ask(ALIAS) == ["a"]
+
+
+@steady
+@given(
+    st.lists(st.tuples(st.sets(st.sampled_from(NAMES)), st.sampled_from([0, 1, 40])), max_size=8),
+    st.sampled_from([ALIAS, "c", "c,a", f"e,{ALIAS}"]),
+    st.integers(1, 6),
+)
+def test_whatever_rests_a_request_is_sent_to_somebody(
+    failures: list[tuple[set[str], int]], model: str, attempts: int
+) -> None:
+    bench = Bench(max_attempts=attempts)
+    for failing, seconds in failures:
+        bench.platform.failing = failing
+        bench.route(model)
+        bench.clock.advance(seconds)
+    bench.platform.failing = set(NAMES)
+    before = len(bench.platform.asked)
+    bench.route(model)
+    asked = bench.platform.asked[before:]
+    order = {ALIAS: NAMES, "c": ("c",), "c,a": ("c", "a")}.get(model, ("e", "a", "b", "c", "d"))
+    assert len(asked) == (min(attempts, len(order)) if model == ALIAS else len(order))
+    assert len(set(asked)) == len(asked)
+    assert set(asked) <= set(order)
+
+
+def test_a_new_catalogue_wakes_a_model_that_was_gone() -> None:
+    source = FixedPicture(picture_of(*NAMES))
+    bench = Bench(source=source)
+    bench.rests.failed("a", Cause.UNTIL_CATALOG, now=0)
+    bench.route(ALIAS)
+    source.picture = picture_of(*NAMES)
+    bench.route(ALIAS, client="two")
+    assert bench.platform.asked == ["b", "a"]

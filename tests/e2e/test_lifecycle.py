@@ -2,7 +2,7 @@
 
 import signal
 from pathlib import Path
-from socket import create_connection, socket
+from socket import SHUT_WR, create_connection, socket
 
 import pytest
 
@@ -60,6 +60,50 @@ def test_an_open_stream_over_http_1_0_is_reset_when_the_router_stops(
             drain(connection)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_a_router_that_drains_at_once(
+    tmp_path: Path, upstream: Simulator, number: signal.Signals
+) -> None:
+    with (
+        router(tmp_path, upstream, DRAIN_GRACE_MS="600000") as service,
+        service.stream(chat("faults/stall-mid", stream=True)) as response,
+    ):
+        assert response.readline().startswith(b"data: {")
+        service.process.send_signal(signal.SIGTERM)
+        eventually(lambda: not listens(service), "the port is closed")
+        assert service.process.poll() is None
+        service.process.send_signal(number)
+        assert service.process.wait(STOP_SECONDS) == 128 + number
+        assert ends_broken(response)
+
+
+@pytest.mark.parametrize("model", ["faults/header-stall", "faults/stall-mid"])
+def test_a_client_that_closes_its_half_counts_as_gone(
+    tmp_path: Path, upstream: Simulator, model: str
+) -> None:
+    body = chat(model, stream=True)
+    head = (
+        f"POST {CHAT} HTTP/1.1\r\nHost: r\r\nAuthorization: Bearer t\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    with (
+        router(tmp_path, upstream) as service,
+        create_connection((HOST, service.port), timeout=10) as connection,
+    ):
+        connection.sendall(head.encode() + body)
+        phase = "headers"
+        if model == "faults/stall-mid":
+            assert connection.recv(1)
+            phase = "stream"
+        eventually(
+            lambda: service.metric("autopilot_requests_in_progress") == 1, "the request is carried"
+        )
+        connection.shutdown(SHUT_WR)
+        service.wait_idle()
+        assert service.metric("autopilot_clients_gone_total", phase=phase) == 1
+        drain(connection)
+
+
 def test_the_last_good_picture_outlives_the_platform(tmp_path: Path) -> None:
     with simulator(tmp_path) as first:
         pass
@@ -106,6 +150,15 @@ def test_two_hundred_requests_leave_neither_descriptors_nor_bodies_behind(
         service.wait_idle()
         eventually(lambda: usage(service)[0] <= descriptors + 4, "descriptors are given back")
         assert usage(service)[1] - resident < 24 * 1024 * 1024, "200 bodies are 50 MiB"
+
+
+def listens(service: Router) -> bool:
+    """Whether a connection to the router's port is accepted."""
+    try:
+        create_connection((HOST, service.port), timeout=10).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def drain(connection: socket) -> None:
