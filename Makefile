@@ -26,7 +26,7 @@ demo: venv ## simulator and router on 127.0.0.1:8080, with a curl line to try
 run: venv ## the router against the real platform
 	@$(DOTENV) exec $(BIN)/twistd -n --pidfile= autopilot
 
-test: venv ## all that CI runs: lint, types, tests, smoke, packaging
+test: venv ## all that CI runs: lint, types, tests, smoke, a quick fault lab, packaging
 	@mkdir -p logs
 	$(BIN)/tox run --result-json logs/tox.json
 

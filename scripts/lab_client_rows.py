@@ -13,6 +13,7 @@ from lab_exchange import (
     since,
 )
 from lab_facts import DEFAULT, FULL, QUICK, Between, Facts, Scenario, at_most
+from lab_sockets import Progress
 from lab_wire import Close
 
 from autopilot.simulator.misbehaving.answers import chunk, chunks, delta, head
@@ -28,6 +29,7 @@ _FLOOD: Script = (
     Send(chunks(GOOD_EVENTS[-2:])),
 )
 _STANDSTILL_MS = 3000
+_LOOK_SECONDS = 0.05
 _FILLING_SECONDS = 15.0
 """How long it may take until all buffers between upstream and client are full."""
 
@@ -41,6 +43,7 @@ async def _stopped_readers(lab: Lab) -> Facts:
     names = [lab.upstream.bind(_FLOOD) for _ in range(number)]
     before = router.resident
     clients: list[Client] = []
+    progress = Progress(router.port)
     for name in names:
         client = await opened(router)
         client.keeps = False
@@ -49,17 +52,24 @@ async def _stopped_readers(lab: Lab) -> Facts:
         client.send(request(chat_body(name)))
         await client.until_bytes(1)
         client.stop_reading()
+        progress.follow(client)
+        progress.look()
         clients.append(client)
     stopped = time.monotonic()
     peak, cpu = before, router.cpu
     asked = [lab.upstream.asked[name][0] for name in names]
     while time.monotonic() < stopped + limit + _FILLING_SECONDS:
         peak = max(peak, router.resident)
-        if all(each.connection.closed is not None for each in asked):
+        progress.look()
+        if len(progress.cut_at) == number and _all_closed(asked):
             break
-        await soon(0.1)
-    # From the moment at which no more went through: until then buffers on the way were filling.
-    cut = [each.connection.closed - each.sent_at for each in asked if each.connection.closed]
+        await soon(_LOOK_SECONDS)
+    cut = sorted(progress.patience())
+    late = [
+        each.connection.closed - progress.cut_at.get(client.socket.getHost().port, 0.0)
+        for client, each in zip(clients, asked, strict=True)
+        if each.connection.closed is not None
+    ]
     ended = await router.metric("autopilot_stream_ends_total", end="client_stalled")
     for client in clients:
         client.cut()
@@ -69,9 +79,11 @@ async def _stopped_readers(lab: Lab) -> Facts:
         "cut after s": [round(min(cut, default=0), 2), round(max(cut, default=0), 2)],
     }
     return {
-        "cut": len(cut),
+        "never cut": number - len(cut),
         "readers": number,
-        "cut after ms": round(max(cut, default=1e6) * 1000),
+        "first cut after ms": round(min(cut, default=0.0) * 1000),
+        "last cut after ms": round(max(cut, default=1e6) * 1000),
+        "upstream closed ms later": round(max(late, default=1e6) * 1000),
         "KiB each": (peak - before) // _KIB // number,
         "upstream held back": all(each.sent < _STREAM_BYTES // 2 for each in asked),
         "counted": ended >= number,
@@ -222,11 +234,10 @@ def within(name: str, late: float = 1.0) -> Between:
     return Between(deadline(name) * 1000 - 50, (deadline(name) + late) * 1000)
 
 
-# The router sees the reader stop before the buffers behind the router are full.
 _LIMIT_MS = deadline("CLIENT_STALL_TIMEOUT") * 1000
-# A probe of the shut window may let some bytes through up to 1.4 s later (0.2 + 0.4 + 0.8), which counts
-# as reading; and then the upstream has a second to hear of it.
-_CUT = Between(_LIMIT_MS / 2, _LIMIT_MS + 1400 + 1000)
+# The router looks once a second, or four times within a limit that is shorter; the lab every 50 ms.
+_CUT = Between(_LIMIT_MS - 150, _LIMIT_MS + min(_LIMIT_MS / 4, 1000) + 150)
+_CLOSED_MS = 1000
 
 ROWS: tuple[Scenario, ...] = (
     Scenario(
@@ -235,7 +246,10 @@ ROWS: tuple[Scenario, ...] = (
         expected={
             "KiB each": at_most(256),
             "upstream held back": True,
-            "cut after ms": _CUT,
+            "never cut": 0,
+            "first cut after ms": _CUT,
+            "last cut after ms": _CUT,
+            "upstream closed ms later": at_most(_CLOSED_MS),
             "counted": True,
         },
         look=_stopped_readers,

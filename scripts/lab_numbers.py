@@ -51,7 +51,14 @@ def numbers(lab: Lab, results: Sequence[Result]) -> list[tuple[str, str, str]]:
             "reader that stops",
             "cut at the stall limit, upstream closed within 1 s",
             _joined(
-                _fact(results, "24", _READERS, "cut after ms", "last closed after {} ms"),
+                _fact(results, "24", _READERS, "last cut after ms", "last cut after {} ms"),
+                _fact(
+                    results,
+                    "24",
+                    _READERS,
+                    "upstream closed ms later",
+                    "upstream closed at most {} ms later",
+                ),
                 f"limit {deadline('CLIENT_STALL_TIMEOUT'):g} s",
             ),
         ),
@@ -67,10 +74,9 @@ def numbers(lab: Lab, results: Sequence[Result]) -> list[tuple[str, str, str]]:
             "body limit: 50 clients push 100 MB at 1 MiB",
             "413 at once, at most 32 MiB more; exactly the limit is accepted",
             _joined(
-                _fact(
-                    results, "31", "many clients push 100 MB, declared", "MiB more", "{} MiB more"
-                ),
-                _fact(results, "31", "many clients push 100 MB, declared", "statuses", "{}"),
+                _fact(results, "31", f"{_PUSH}, declared", "MiB more", "{} MiB more"),
+                _fact(results, "31", f"{_PUSH}, declared", "statuses", "{}"),
+                _fact(results, "31", f"{_PUSH}, chunked", "MiB more", "chunked {} MiB more"),
                 _fact(results, "31", "exactly the limit", "status", "at the limit {}"),
             ),
         ),
@@ -105,6 +111,7 @@ def numbers(lab: Lab, results: Sequence[Result]) -> list[tuple[str, str, str]]:
     ]
 
 
+_PUSH = "many clients push 100 MB"
 _READERS = "readers that stop, upstream sends 100 MB each"
 _DRAIN = "SIGTERM with streams open"
 _LOAD = "five times the capacity"

@@ -19,7 +19,7 @@ LEVELS = ("--quick", "default", "--full")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Elsewhere:
-    """What the wire cannot show with one shared origin: where it is shown, or that it is open."""
+    """What the wire cannot show with one shared origin: where it is shown."""
 
     row: str
     name: str
@@ -106,7 +106,7 @@ def write_scorecard(
         "| topic | to reach | measured |",
         "| --- | --- | --- |",
         *(
-            f"| {topic} | {_cell(reach)} | {_cell(measured)} |"
+            f"| {topic} | {cell(reach)} | {cell(measured)} |"
             for topic, reach, measured in numbers
         ),
         "",
@@ -118,13 +118,13 @@ def write_scorecard(
     for result in results:
         seen = result.seen if not result.ok else {n: result.seen.get(n) for n in result.expected}
         lines.append(
-            f"| {result.row} | {_cell(result.name)} | {'ok' if result.ok else '**no**'} "
-            f"| {_cell(worded(result.expected))} "
-            f"| {'as expected' if result.ok and _fixed(result) else _cell(worded(seen))} "
+            f"| {result.row} | {cell(result.name)} | {'ok' if result.ok else '**no**'} "
+            f"| {cell(worded(result.expected))} "
+            f"| {'as expected' if result.ok and _fixed(result) else cell(worded(seen))} "
             f"| {result.ms:.0f} | {result.repeats} |"
         )
     lines += ["", "## Shown elsewhere", "", "| row | what | where |", "| --- | --- | --- |"]
-    lines += [f"| {each.row} | {_cell(each.name)} | {each.shown} |" for each in elsewhere]
+    lines += [f"| {each.row} | {cell(each.name)} | {each.shown} |" for each in elsewhere]
     SCORECARD.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -132,5 +132,6 @@ def _fixed(result: Result) -> bool:
     return all(result.seen.get(name) == value for name, value in result.expected.items())
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """`text` as it stands in a cell of the page."""
     return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

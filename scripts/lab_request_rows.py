@@ -13,6 +13,7 @@ from twisted.internet.defer import ensureDeferred, gatherResults
 
 LIMIT = int(SETTINGS["MAX_REQUEST_BYTES"])
 _KIB = 1024
+_BUFFERS_MIB = 12
 _LINGER_SECONDS = 2.0
 _POST = b"POST /v1/chat/completions HTTP/1.1\r\n"
 _HOST = b"Host: lab\r\n"
@@ -207,6 +208,7 @@ async def _pushed(lab: Lab, *, declared: bool) -> Facts:
         "statuses": sorted({str(status) for status, _ms, _closed in seen}),
         "closed": all(closed for _status, _ms, closed in seen),
         "MiB more": round((peak - before) / _KIB / _KIB, 1),
+        "MiB beyond the bodies": round((peak - before - number * LIMIT) / _KIB / _KIB, 1),
         "clients": number,
     }
 
@@ -238,11 +240,14 @@ ROWS: tuple[Scenario, ...] = (
     Scenario(
         row="31",
         name="many clients push 100 MB, chunked",
-        # Nobody has said how much will come: each may be read up to the limit.
+        # Nobody has said how much will come, and each may be a body of just the limit: so much of each
+        # has to be kept before it can be refused. With 50 clients at once that alone is 50 MiB, more
+        # than the 32 of the contract, to which a declared length is held. On top come the eighth by
+        # which a growing buffer is ahead of its content, 6 MiB for 50, and what its moves leave behind.
         expected={
             "statuses": ["413"],
             "closed": True,
-            "MiB more": at_most(32 + 50 * LIMIT / _KIB / _KIB),
+            "MiB beyond the bodies": at_most(_BUFFERS_MIB),
         },
         look=partial(_pushed, declared=False),
         alone=True,

@@ -62,11 +62,16 @@ ELSEWHERE: tuple[Elsewhere, ...] = (
         name="a resolver that hangs",
         shown=_CLIENT + "test_a_resolver_that_hangs_ends_at_the_connect_deadline",
     ),
-    Elsewhere(row="3", name="a resolver that hangs: other hosts unaffected", shown="open"),
+    Elsewhere(
+        row="3",
+        name="a resolver that hangs: other hosts unaffected",
+        shown=_CLIENT + "test_while_the_resolver_hangs_for_one_host_the_others_are_served",
+    ),
     Elsewhere(
         row="19",
         name="every split of a stream: nothing lost, repeated or out of order",
-        shown="tests/policy/test_gate.py",
+        shown="tests/dataplane/test_relay.py::"
+        "test_any_body_in_any_pieces_is_held_within_the_bound_and_sent_exactly",
     ),
     Elsewhere(
         row="40",
@@ -83,7 +88,11 @@ ELSEWHERE: tuple[Elsewhere, ...] = (
         name="an exception after commit",
         shown=_ENDS + "test_an_exception_while_the_answer_is_written_breaks_it",
     ),
-    Elsewhere(row="45", name="an exception in the body protocol", shown="open"),
+    Elsewhere(
+        row="45",
+        name="an exception in the body protocol",
+        shown="tests/dataplane/test_body_exceptions.py",
+    ),
     Elsewhere(
         row="45",
         name="an exception in metrics",
@@ -96,4 +105,4 @@ ELSEWHERE: tuple[Elsewhere, ...] = (
         "test_an_event_that_cannot_be_written_never_raises_whatever_is_wrong_with_it",
     ),
 )
-"""What one shared origin or a process that is left alone cannot show on the wire: its test, or `open`."""
+"""What one shared origin or a process that is left alone cannot show on the wire: its test."""

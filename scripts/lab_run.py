@@ -87,9 +87,9 @@ async def _run(level: int, only: frozenset[str], *, write_scorecard: bool) -> in
             if scenario.alone:
                 results.append(await _look(lab, scenario))
                 lab_report.show(results[-1])
-        results.append(await _look(lab, _afterwards(steady)))
+        results.append(await _look(lab, afterwards(steady)))
         lab_report.show(results[-1])
-    results.append(await _look(lab, _LEAKS))
+    results.append(await _look(lab, LEAKS))
     lab_report.show(results[-1])
     results = _merged(results)
     seconds = time.monotonic() - started
@@ -193,7 +193,9 @@ def _unaccounted(lab: Lab) -> int:
     return lab.main.descriptors - len(lab.upstream.connections)
 
 
-def _afterwards(steady: int) -> Scenario:
+def afterwards(steady: int) -> Scenario:
+    """What must hold once all is over; `steady`: the descriptors before, see `_unaccounted`."""
+
     async def look(lab: Lab) -> Facts:
         idle = await lab.main.idle()
         await soon(0.5)
@@ -230,9 +232,10 @@ async def _leaks(lab: Lab) -> Facts:
     }
 
 
-_LEAKS = Scenario(
+LEAKS = Scenario(
     row="all",
     name="the logs of every router",
     expected={"canaries in logs": [], "complaints": 0, "the first": []},
     look=_leaks,
 )
+"""What must hold of the logs once every router has stopped."""
