@@ -35,12 +35,16 @@ READY_SECONDS = 20.0
 RANKED = tuple(f"lab/ranked-{n}" for n in range(6))
 """Models in the feed, best first: an alias means them."""
 
+ALL = "/v1/models"
+"""The catalogue of all names."""
+
 SOON = "/lab/soon"
 """A catalogue of the names that are used next, for the routers that do not live for long."""
 
 _FEW = 8_000
 _POLL_SECONDS = 0.01
 _COMPLAINTS = ("Traceback (most recent call last)", "Unhandled", '"level": "critical"')
+_REQUEST_ID = "lab-"
 _ids = count()
 
 
@@ -108,13 +112,15 @@ class Router:
         for line in lines.split(b"\n"):
             if b'"event": "request"' in line:
                 record = json.loads(line)
-                self._requests[record["request_id"]] = record
+                # Nobody asks for one that the router has named: a long run has very many of them.
+                if record["request_id"].startswith(_REQUEST_ID):
+                    self._requests[record["request_id"]] = record
         return self._requests.get(request_id)
 
     async def log_of(self, request_id: str, within: float = 3.0) -> dict[str, Any] | None:
-        """The log line of a request, waited for."""
+        """The log line of a request, waited for; to be asked for once, it is forgotten then."""
         await until(lambda: self.logged(request_id) is not None, within)
-        return self._requests.get(request_id)
+        return self._requests.pop(request_id, None)
 
     def complaints(self) -> list[str]:
         """Log lines that no healthy run has."""
@@ -197,11 +203,15 @@ class Lab:
         *,
         wait: bool = True,
         limit: int | None = None,
+        lasting: bool = False,
     ) -> AsyncIterator[Router]:
-        """A router with these settings beside the lab's own; `limit` is its RLIMIT_NOFILE."""
+        """A router with these settings beside the lab's own.
+
+        `limit` is its RLIMIT_NOFILE; `lasting`: it will be asked for more names than `SOON` has.
+        """
         (port,) = free_ports(1)
         platform = f"http://{HOST}:{self.upstream_port}"
-        catalogue_path = "/v1/models" if self.main is None else SOON
+        catalogue_path = ALL if self.main is None or lasting else SOON
         command: tuple[str | Path, ...] = (twistd(), "-n", "--pidfile=", "autopilot")
         if limit is not None:
             command = ("/bin/sh", "-c", f'ulimit -n {limit} && exec "$@"', "sh", *command)
@@ -266,6 +276,9 @@ SETTINGS: Mapping[str, str] = {
     **(_LONG if PRODUCTION else SHORT),
     "UTILIZATION_REFRESH_MS": "1000",
     "READYZ_MAX_SNAPSHOT_AGE_MS": "60000",
+    # The catalogue of all names takes 80 ms to read, which would be seen amid a long run.
+    "MODELS_REFRESH_MS": "86400000",
+    "READYZ_MAX_ALLOWLIST_AGE_MS": "86400000",
     "MAX_REQUEST_BYTES": "1048576",
 }
 """What every router of the lab is started with, unless a scenario says otherwise."""
@@ -280,7 +293,7 @@ def start_upstream(port: int, *, free: int) -> MisbehavingUpstream:
     """The misbehaving upstream on `port`, with a catalogue of so many names and those that rank."""
     listed = names(free)
     upstream = MisbehavingUpstream(listed, clock=cast("Any", reactor), now=time.monotonic)
-    upstream.serve("/v1/models", catalogue([*RANKED, *listed]))
+    upstream.serve(ALL, catalogue([*RANKED, *listed]))
     upstream.serve("/chutes/utilization", feed(RANKED))
 
     def soon_used(_asked: object) -> tuple[Send, ...]:
@@ -293,7 +306,7 @@ def start_upstream(port: int, *, free: int) -> MisbehavingUpstream:
 
 def request_id() -> str:
     """One that nobody has used."""
-    return f"lab-{next(_ids)}"
+    return f"{_REQUEST_ID}{next(_ids)}"
 
 
 def chat_body(model: str, *, stream: bool = True) -> bytes:

@@ -158,7 +158,9 @@ async def try_one(lab: Lab, router: Router, play: Script, *, second: bool) -> Se
         client.send(request(chat_body(f"{first},{good}" if good else first), rid=rid))
         await client.until_answered()
         answer, end = client.answer, client.end
-        client.leave()
+        # Not with a FIN, after which the port would be kept for a minute: a full sweep needs more
+        # ports than there are.
+        client.cut()
         line = await router.log_of(rid) or {}
         return Seen(
             status=answer.status if answer else None,
@@ -178,7 +180,7 @@ async def sweep(lab: Lab, *, cut: Cut, second: bool) -> Facts:
     """Cut at every offset of the sample, many at once; with short deadlines in any case."""
     if not PRODUCTION:
         return await _sweep(lab, lab.main, cut=cut, second=second)
-    async with lab.router(f"cuts-{cut}-{second}", SHORT) as router:
+    async with lab.router(f"cuts-{cut}-{second}", SHORT, lasting=True) as router:
         return await _sweep(lab, router, cut=cut, second=second)
 
 

@@ -105,10 +105,7 @@ def write_scorecard(
         "",
         "| topic | to reach | measured |",
         "| --- | --- | --- |",
-        *(
-            f"| {topic} | {cell(reach)} | {cell(measured)} |"
-            for topic, reach, measured in numbers
-        ),
+        *(f"| {topic} | {cell(reach)} | {cell(measured)} |" for topic, reach, measured in numbers),
         "",
         "## Scenarios",
         "",

@@ -1,4 +1,4 @@
-"""The committed scorecard is that of this lab: it cannot go stale without a word. Its times are not judged."""
+"""The committed scorecard is that of this lab and cannot go stale silently; its times are not judged."""
 
 import re
 from configparser import ConfigParser
@@ -35,6 +35,17 @@ def test_it_is_of_a_run_in_which_nothing_deviated() -> None:
 def test_it_names_where_the_rest_is_shown() -> None:
     known = [[each.row, cell(each.name), each.shown] for each in ELSEWHERE]
     assert table("Shown elsewhere") == known
+
+
+def test_what_the_matrix_says_the_lab_shows_is_a_scenario_of_that_row() -> None:
+    matrix = (ROOT / "research" / "COVERAGE_MATRIX.md").read_text(encoding="utf-8")
+    named = [
+        (row, name)
+        for row, status in re.findall(r"^\| F(\w+) \| .* \| (.*lab.*) \|$", matrix, re.MULTILINE)
+        for name in re.findall(r'"([^"]+)"', status)
+    ]
+    assert named
+    assert set(named) <= {(each.row, each.name) for each in SCENARIOS}
 
 
 def test_a_quick_run_is_a_part_of_make_test() -> None:
