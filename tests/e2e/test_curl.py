@@ -1,39 +1,14 @@
-"""curl as the client: its exit code is the strictest judge of how an answer ended."""
+"""curl as the client: what it gets, and how it says that an answer is not whole."""
 
 import json
-import shutil
 from pathlib import Path
-from subprocess import CompletedProcess, run
 
 import pytest
 
-from tests.e2e.harness import (
-    ALIAS,
-    BEST,
-    CHAT,
-    MAX_REQUEST_BYTES,
-    ROOMY,
-    Router,
-    chat,
-    fields,
-    fresh,
-)
-
-CURL = shutil.which("curl")
-PARTIAL_FILE, RECEIVE_ERROR = 18, 56
+from tests.e2e.curl import CURL, PARTIAL_FILE, RECEIVE_ERROR, curl
+from tests.e2e.harness import ALIAS, BEST, CHAT, MAX_REQUEST_BYTES, ROOMY, Router, chat
 
 pytestmark = pytest.mark.skipif(CURL is None, reason="curl is not installed")
-
-
-def curl(*arguments: str, send: bytes | None = None) -> CompletedProcess[bytes]:
-    """Run curl; `send` is what it posts."""
-    assert CURL is not None
-    words = [CURL, "-sS", "--noproxy", "*", "--max-time", "20", *arguments]
-    if send is not None:
-        words += ["--data-binary", "@-"]
-        for name, value in fields(None, fresh("curl")).items():
-            words += ["-H", f"{name}: {value}"]
-    return run(words, input=send, capture_output=True, timeout=30, check=False)  # noqa: S603 - curl
 
 
 def payloads(body: bytes) -> list[bytes]:
