@@ -194,6 +194,7 @@ class Lab:
     main: Router = cast("Router", None)  # noqa: RUF009 - set as soon as it is ready
     routers: list[Router] = field(default_factory=list)
     notes: dict[str, object] = field(default_factory=dict)
+    logs: Path = RUN
 
     @asynccontextmanager
     async def router(
@@ -224,7 +225,7 @@ class Lab:
             **(settings or {}),
         }
         process = RouterProcess(
-            name, command, environment=surroundings(**environment), log=RUN / f"{name}.log"
+            name, command, environment=surroundings(**environment), log=self.logs / f"{name}.log"
         )
         with process:
             try:
@@ -289,8 +290,8 @@ def deadline(name: str) -> float:
     return int(SETTINGS[f"{name}_MS"]) / 1000
 
 
-def start_upstream(port: int, *, free: int) -> MisbehavingUpstream:
-    """The misbehaving upstream on `port`, with a catalogue of so many names and those that rank."""
+def new_upstream(*, free: int) -> MisbehavingUpstream:
+    """A misbehaving upstream with a catalogue of so many names and those that rank."""
     listed = names(free)
     upstream = MisbehavingUpstream(listed, clock=cast("Any", reactor), now=time.monotonic)
     upstream.serve(ALL, catalogue([*RANKED, *listed]))
@@ -300,6 +301,12 @@ def start_upstream(port: int, *, free: int) -> MisbehavingUpstream:
         return (Send(whole(catalogue([*RANKED, *upstream.next_names(_FEW)]))),)
 
     upstream.plays[SOON] = soon_used
+    return upstream
+
+
+def start_upstream(port: int, *, free: int) -> MisbehavingUpstream:
+    """The same, listening on `port` for as long as this process lives."""
+    upstream = new_upstream(free=free)
     cast("Any", reactor).listenTCP(port, upstream, backlog=1024, interface=HOST)
     return upstream
 
