@@ -48,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "connection_pool": {"client_protocol", "logs"},
     "http_client": {"connection_pool"},
     "trust_store": {"logs"},
+    "healthcheck": {"setting_table", "setting_values"},
     "controlplane": BELOW,
     "dataplane": BELOW,
     "web": {"dataplane", *BELOW},
