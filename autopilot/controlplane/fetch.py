@@ -1,9 +1,10 @@
-"""One GET of a feed, bounded in time and size: its bytes, or one word for why not."""
+"""One request to the platform, bounded in time and size: its answer, or one word for why not."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
@@ -11,6 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IBodyProducer
 
 from autopilot.http_client import WireResponse
 
@@ -37,29 +40,87 @@ class FetchError(Exception):
         self.fault = fault
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked. `body` must be able to produce twice, see `autopilot.http_client`."""
+
+    url: str
+    method: str = "GET"
+    fields: Sequence[tuple[str, str]] = ()
+    body: IBodyProducer | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A whole answer of whatever status. `fields` are as they came, `body` is decoded."""
+
+    status: int
+    fields: Sequence[tuple[bytes, bytes]]
+    body: bytes
+
+
+Wanted = Callable[[int], bool]
+"""Whether the body of an answer with this status is worth reading."""
+
+
 async def fetch(
     client: HTTPClient, url: str, *, clock: IReactorTime, within: float, max_bytes: int
 ) -> bytes:
     """The body of `url`, at most `max_bytes` after decoding, `within` seconds in all.
 
-    Redirects are not followed. Cancelling closes the connection.
+    Redirects are not followed. Cancelling closes the connection. The body of a refusal is not read.
 
     Raises:
         FetchError: no body was had.
     """
+    question = Question(url=url)
+    answer = await _ask(client, question, clock, within, max_bytes, lambda status: status == _OK)
+    return answer.body
+
+
+async def ask(
+    client: HTTPClient, question: Question, *, clock: IReactorTime, within: float, max_bytes: int
+) -> Answer:
+    """The answer to `question`, refusals included, within the bounds of `fetch`.
+
+    Raises:
+        FetchError: there was no whole answer; its fault is never `STATUS`.
+    """
+    return await _ask(client, question, clock, within, max_bytes, lambda _status: True)
+
+
+async def _ask(  # noqa: PLR0917 - the arguments of its two callers, and what sets them apart
+    client: HTTPClient,
+    question: Question,
+    clock: IReactorTime,
+    within: float,
+    max_bytes: int,
+    wanted: Wanted,
+) -> Answer:
     deadline = clock.seconds() + within
+    headers = Headers()
+    for name, value in question.fields:
+        headers.addRawHeader(name, value)
     try:
-        requesting: Deferred[Any] = client.get(url, allow_redirects=False, unbuffered=True)
+        requesting: Deferred[Any] = client.request(
+            question.method,
+            question.url,
+            headers=headers,
+            data=cast("bytes | None", question.body),
+            allow_redirects=False,
+            unbuffered=True,
+        )
         response = await _expire(requesting, clock, within)
     except (FetchError, CancelledError):
         raise
     except Exception:  # noqa: BLE001 - Twisted has a dozen ways to say so, and none matters here
         raise FetchError(FetchFault.CONNECT) from None
     wire: WireResponse = response.original
-    body = _Body(_judge(wire), max_bytes)
+    body = _Body(_judge(wire, wanted), max_bytes)
     wire.deliverBody(body)
     whole: bytes = await _expire(body.whole, clock, max(deadline - clock.seconds(), 0))
-    return whole
+    fields = [(n, v) for n, values in wire.wire_headers.getAllRawHeaders() for v in values]
+    return Answer(status=wire.code, fields=fields, body=whole)
 
 
 def _expire(deferred: Deferred[Any], clock: IReactorTime, seconds: float) -> Deferred[Any]:
@@ -69,9 +130,9 @@ def _expire(deferred: Deferred[Any], clock: IReactorTime, seconds: float) -> Def
     return deferred.addTimeout(seconds, clock, onTimeoutCancel=late)
 
 
-def _judge(response: WireResponse) -> "_Plain | _Gzip | FetchFault":
+def _judge(response: WireResponse, wanted: Wanted) -> "_Plain | _Gzip | FetchFault":
     """How the body is to be decoded, or why it is not wanted."""
-    if response.code != _OK:
+    if not wanted(response.code):
         return FetchFault.STATUS
     encodings: Sequence[bytes] = response.wire_headers.getRawHeaders(b"content-encoding", [])
     names = b",".join(encodings).strip().lower()
