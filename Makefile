@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Settings kept in .env, if there is one; see .env.example.
 DOTENV := set -a; [ ! -f .env ] || . ./.env; set +a;
 
-.PHONY: help venv demo run test lint typing smoke packaging lab secrets lock clean
+.PHONY: help venv demo run test lint typing smoke packaging lab secrets verify-live lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ lab: venv ## every fault of the contract against a real router, under five minut
 
 secrets: venv ## no key in the tracked files, nor in any commit
 	@$(BIN)/python scripts/secrets_check.py
+
+verify-live: venv ## a few questions to the real platform; needs network and CHUTES_API_KEY
+	@$(DOTENV) exec $(BIN)/python scripts/verify_live.py $(ARGS)
 
 lock: venv ## renew the hashed lock files from requirements/*.in
 	for name in runtime dev; do \

@@ -94,7 +94,8 @@ def test_a_test_that_is_not_there_is_seen() -> None:
 
 
 def test_each_row_of_the_matrix_has_a_status_and_a_proved_one_has_its_test() -> None:
-    found = rows(MATRIX.read_text())
+    # The live findings are a table of their own, see `tests/live/test_fixtures.py`.
+    found = rows(MATRIX.read_text().partition("\n## Live findings\n")[0])
     assert len(found) > 100
     numbers = [cells[0] for cells in found]
     assert len(set(numbers)) == len(numbers)

@@ -28,7 +28,7 @@ def manifest(name: str) -> Any:
 
 def complaint(tool: str, *words: str | Path) -> str:
     """What a tool of the environment says of the checkout; empty if it has nothing against it."""
-    done = subprocess.run(  # noqa: S603 - a locked tool, with words from these tests
+    done = subprocess.run(
         [Path(sys.executable).with_name(tool), *words],
         cwd=ROOT,
         capture_output=True,

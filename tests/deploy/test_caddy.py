@@ -66,7 +66,7 @@ def free_port() -> int:
 @contextmanager
 def started(folder: Path, service: Router, port: int) -> Iterator[Popen[bytes]]:
     with (folder / "caddy.log").open("wb") as output:
-        process = Popen(  # noqa: S603 - with words from this module
+        process = Popen(
             command("run"),
             env=environment(
                 folder,
@@ -115,7 +115,7 @@ def is_over(process: Popen[bytes], found: Caddy) -> bool:
 @pytest.mark.parametrize("site", ["localhost", "example.org", ":80"])
 @pytest.mark.parametrize("email", ["", "someone@example.org"])
 def test_the_file_is_valid(tmp_path: Path, site: str, email: str) -> None:
-    done = run(  # noqa: S603 - as above
+    done = run(
         command("validate"),
         env=environment(
             tmp_path,
