@@ -19,7 +19,7 @@ from live_findings import NoMarkersError, update
 from live_plan import OPENING, Face, Subjects, later_steps
 from live_run import Run
 from live_sanitise import Sanitiser
-from live_store import LeakError, Store
+from live_store import LeakError, Store, load
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
@@ -98,12 +98,12 @@ async def _run(reactor: Any, options: argparse.Namespace, key: str) -> None:
     )
     try:
         ended = await run.perform()
-        update(options.matrix, store.fixtures.values())
-    except (LeakError, NoMarkersError) as error:
+    except LeakError as error:
         print(error, file=sys.stderr)
-        raise SystemExit(_LEAK if isinstance(error, LeakError) else _MISUSE) from None
+        raise SystemExit(_LEAK) from None
     finally:
         pool.closeCachedConnections()
+        update(options.matrix, store.fixtures.values())
     if not ended:
         print("A 429 ended the run early: nothing more is asked. Try again another day.")
         raise SystemExit(_LIMITED)
@@ -118,6 +118,12 @@ def main(arguments: Sequence[str]) -> NoReturn:
     key = os.environ.get(VARIABLE, "")
     if not _KEY.fullmatch(key):
         print(f"{VARIABLE} must hold a key: 16 to 200 visible ASCII characters.", file=sys.stderr)
+        sys.exit(_MISUSE)
+    try:
+        # Before anything is asked: a document that cannot be written would cost the whole run.
+        update(options.matrix, load(options.out).values())
+    except (NoMarkersError, OSError) as error:
+        print(f"--matrix: {error}", file=sys.stderr)
         sys.exit(_MISUSE)
     react(lambda reactor: Deferred.fromCoroutine(_run(reactor, options, key)))
 

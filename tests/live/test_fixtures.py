@@ -3,7 +3,6 @@
 import json
 import os
 from pathlib import Path
-from shutil import copytree
 
 import pytest
 from live_findings import BEGIN, END, NoMarkersError, fixture_name, table, update
@@ -35,21 +34,25 @@ def test_manifest_and_files_agree_both_ways() -> None:
 
 
 def test_each_way_not_to_agree_is_seen(tmp_path: Path) -> None:
-    folder = tmp_path / "copy"
-    copytree(FOLDER, folder)
-    (folder / "more.json").write_text("{}")
-    (folder / "catalogue.json").write_text("{}")
-    (folder / "chat-403.json").unlink()
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["fixtures"][2]["representative"] = False
-    manifest["fixtures"][3]["key"] = "more"
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    assert flaws(folder) == [
-        "catalogue: another sha256",
-        "chat-403: no file",
-        "chat-404: neither representative nor captured",
-        "chat-500: other fields",
+    store = Store(tmp_path, KEY)
+    for name in ("five", "four", "one", "three", "two"):
+        store.put(fixture(name, date=None))
+    assert flaws(tmp_path) == []
+    (tmp_path / "more.json").write_text("{}")
+    (tmp_path / "one.json").write_text("[]")
+    (tmp_path / "two.json").unlink()
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    manifest["fixtures"][0]["key"] = "more"
+    manifest["fixtures"][1]["representative"] = False
+    manifest["fixtures"].append(manifest["fixtures"][3])
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert flaws(tmp_path) == [
+        "a name occurs twice",
+        "five: other fields",
+        "four: neither representative nor captured",
         "more.json: not in the manifest",
+        "one: another sha256",
+        "two: no file",
     ]
 
 
@@ -89,6 +92,8 @@ def test_a_refusal_that_was_captured_is_the_fixture(capture: str, name: str) -> 
     folder = os.environ.get("AUTOPILOT_CAPTURES")
     if not folder or not (Path(folder) / capture).is_file():
         pytest.skip(f"AUTOPILOT_CAPTURES does not name a folder with {capture}")
+    if load(FOLDER)[name].captured_at is not None:
+        pytest.skip(f"{name} is of a live run and may have changed since")
     assert load(FOLDER)[name].body.strip() == (Path(folder) / capture).read_bytes().strip()
 
 
@@ -123,8 +128,7 @@ def test_nothing_is_written_in_which_a_part_of_the_key_occurs(
     )
     with pytest.raises(LeakError) as caught:
         store.put(leaking)
-    if where != "name":
-        assert part not in str(caught.value)
+    assert part not in str(caught.value)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

@@ -1,6 +1,7 @@
 """Nothing that was planted comes out: in header fields, JSON of any depth, text, pages, events, URLs."""
 
 import json
+import os
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,23 @@ def test_the_figures_and_names_of_the_feeds_are_kept() -> None:
                 key: old[key] for key in old if key != "chute_id"
             }
     assert PRIVATE_NAME in {row["name"] for row in _rows(after)}
+
+
+def test_of_the_captured_feeds_only_ids_and_one_name_that_holds_one_are_replaced() -> None:
+    folder = os.environ.get("AUTOPILOT_CAPTURES")
+    if not folder or not (Path(folder) / "utilization_2026-02-18.json").is_file():
+        pytest.skip("AUTOPILOT_CAPTURES does not name a folder with the feeds of 2026-02-18")
+    for feed, named in (("models", 61), ("utilization", 538)):
+        body = (Path(folder) / f"{feed}_2026-02-18.json").read_bytes()
+        after = _rows(json.loads(Sanitiser(KEY).body(200, body)))
+        changed = [
+            key
+            for old, new in zip(_rows(json.loads(body)), after, strict=True)
+            for key in old
+            if old[key] != new[key] and key != "permission"
+        ]
+        assert changed.count("chute_id") == named
+        assert len(changed) <= named + 1
 
 
 def _rows(document: Any) -> Any:

@@ -12,14 +12,12 @@ import pytest
 from live_findings import BEGIN, END
 from live_plan import OPENING, Face, Key, Step, Subjects, excerpt, later_steps, subjects_in
 from live_sanitise import shares_a_part
-from live_store import load
 
 from tests.e2e.harness import BEST, Simulator, simulator
 
 from .manifest import entries, flaws
 
 ROOT = Path(__file__).parents[2]
-FIXTURES = load(ROOT / "testdata" / "chutes_live")
 KEY = "cpk_fa4e0fa4e1fa4e2fa4e3.fa4e4fa4e5fa4e6.FakeFake0Fake1"
 SECONDS = 120.0
 
@@ -115,6 +113,13 @@ def test_a_platform_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     ]
 
 
+def test_a_document_without_a_place_for_the_table_ends_a_run_before_it_asks(tmp_path: Path) -> None:
+    (tmp_path / "other.md").write_text("")
+    done = run(tmp_path, f"--matrix={tmp_path / 'other.md'}", "--base-url=http://127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--matrix: " in done.stderr
+
+
 def test_a_dry_run_needs_no_key_and_asks_nobody(tmp_path: Path) -> None:
     done = run(tmp_path, "--dry-run", key=None)
     assert done.returncode == 0, done.stderr
@@ -164,14 +169,13 @@ def test_only_the_two_chats_of_the_run_are_sent_with_the_key() -> None:
 
 
 def test_the_subjects_are_the_best_ranked_of_their_kind() -> None:
-    bodies = [FIXTURES[name].body for name in ("catalogue", "utilization")]
+    bodies = [(ROOT / "testdata" / f"{n}.json").read_bytes() for n in ("models", "utilization")]
     chute_ids = {row["name"]: row["chute_id"] for row in json.loads(bodies[1])}
-    ids = [model["id"] for model in json.loads(bodies[0])["data"]]
-    subjects = subjects_in(bodies[0], bodies[1], None)
-    assert subjects.model in ids
-    assert subjects.tee in chute_ids.values()
-    assert subjects.other in chute_ids.values()
-    assert subjects.tee != subjects.other
+    assert subjects_in(bodies[0], bodies[1], None) == Subjects(
+        model="sim/Alpha-70B-TEE",
+        tee=chute_ids["sim/Alpha-70B-TEE"],
+        other=chute_ids["sim/Gamma-32B"],
+    )
     assert subjects_in(bodies[0], bodies[1], "org/mine").model == "org/mine"
 
 
