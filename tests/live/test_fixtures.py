@@ -111,7 +111,7 @@ def test_a_fixture_takes_the_place_of_the_one_of_its_name(tmp_path: Path) -> Non
     assert load(tmp_path) == store.fixtures == Store(tmp_path, KEY).fixtures
 
 
-@pytest.mark.parametrize("part", [KEY, KEY[3:11], KEY[-8:], KEY.upper(), "%63pk_fake0000"])
+@pytest.mark.parametrize("part", [KEY, KEY[3:11], KEY[-8:], KEY.upper(), "cpk%5Ffak%650000"])
 @pytest.mark.parametrize("where", ["body", "name", "header", "request"])
 def test_nothing_is_written_in_which_a_part_of_the_key_occurs(
     tmp_path: Path, part: str, where: str

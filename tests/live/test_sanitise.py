@@ -106,6 +106,9 @@ def assert_gone(kept: bytes, secret: str) -> None:
 @given(value=nested(), secret=SECRETS, status=st.sampled_from([200, 400, 402, 429, 503]))
 @example(value={"SECRET": "x"}, secret=KEY, status=200)
 @example(value={"detail": "Chute SECRET is not TEE-enabled"}, secret=UUID, status=400)
+@example(value={"detail": "model not found: SECRET"}, secret=KEY, status=404)
+@example(value={"detail": "Free models limit reached, SECRET"}, secret="pay me", status=429)
+@example(value={"id": "chatcmpl-SECRET"}, secret="alice", status=200)
 @example(value={"id": "x/SECRET"}, secret="127.0.0.1", status=200)
 def test_no_secret_is_left_in_json(value: Any, secret: str, status: int) -> None:
     body = json.dumps(planted(value, secret)).encode()
