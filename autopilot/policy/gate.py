@@ -1,7 +1,7 @@
 """The commit gate: how much of a 2xx must be seen before it is believed to be an answer.
 
 Rule 1: while another candidate is left, a stream is held until its first content, and a JSON document
-        until it is whole; what shows to be no answer is a failed attempt.
+        until it is whole; what shows to be no answer is a failed attempt, and so is a page of HTML.
 Rule 2: the hold is bounded; at its bound the answer is believed.
 Rule 3: the last candidate is never held: its first byte commits.
 Rule 4: an encoded body is opaque: its first byte commits.
@@ -13,7 +13,7 @@ from autopilot.policy.ending import BodyEnd
 from autopilot.policy.failover import Outcome
 from autopilot.policy.headers import Fields
 from autopilot.policy.media import Media, media_of
-from autopilot.policy.sse import OpeningScanner, Sign, is_document, is_error_object
+from autopilot.policy.sse import OpeningScanner, Sign, sign_of_document
 
 HOLD_BYTES = 256 * 1024
 """Most that is held of one answer: a long prefill's worth of role events is below 64 KiB."""
@@ -48,6 +48,18 @@ class FirstBytes:
         return Outcome.SUCCESS if held else _without_content(end)
 
 
+class Page:
+    """Never opens on an answer: whatever the page says, no model has said it."""
+
+    def feed(self, data: bytes) -> bool:  # noqa: ARG002 - see above
+        """See `Gate`."""
+        return True
+
+    def outcome(self, held: bytes, end: BodyEnd | None) -> Outcome:
+        """See `Gate`."""
+        return Outcome.ERROR_FIRST if held else _without_content(end)
+
+
 class StreamOpening:
     """Open at the first content or error of an event stream."""
 
@@ -78,6 +90,13 @@ class StreamOpening:
         return self._bytes >= HOLD_BYTES or self._scanner.events >= HOLD_EVENTS
 
 
+_BY_SIGN = {
+    Sign.NOTHING: Outcome.BROKEN_BODY,
+    Sign.ERROR: Outcome.ERROR_FIRST,
+    Sign.CONTENT: Outcome.SUCCESS,
+}
+
+
 class WholeDocument:
     """Open at the end of a JSON document."""
 
@@ -95,9 +114,7 @@ class WholeDocument:
             return Outcome.SUCCESS
         if not held or end is None or end is BodyEnd.BROKEN:
             return _without_content(end)
-        if end is BodyEnd.UNFRAMED and not is_document(held):
-            return Outcome.BROKEN_BODY
-        return Outcome.ERROR_FIRST if is_error_object(held) else Outcome.SUCCESS
+        return _BY_SIGN[sign_of_document(held)]
 
 
 def gate_for(fields: Fields, *, remaining: bool) -> Gate:
@@ -107,6 +124,8 @@ def gate_for(fields: Fields, *, remaining: bool) -> Gate:
         return StreamOpening()
     if remaining and media is Media.JSON:
         return WholeDocument()
+    if remaining and media is Media.PAGE:
+        return Page()
     return FirstBytes(1)
 
 

@@ -12,6 +12,8 @@ class Media(Enum):
     """An event stream."""
     JSON = auto()
     """A JSON document."""
+    PAGE = auto()
+    """An HTML page: of an edge or a proxy, and never an answer of a model."""
     OPAQUE = auto()
     """Anything else, and anything that is encoded: its bytes say nothing to us."""
 
@@ -29,4 +31,4 @@ def media_of(fields: Fields) -> Media:
         return Media.EVENTS
     if content_type == b"application/json" or content_type.endswith(b"+json"):
         return Media.JSON
-    return Media.OPAQUE
+    return Media.PAGE if content_type == b"text/html" else Media.OPAQUE

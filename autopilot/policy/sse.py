@@ -108,12 +108,15 @@ def sign_of(payload: bytes) -> Sign:
 
 def is_error_object(body: bytes) -> bool:
     """Whether a whole JSON document is an error where an answer should be."""
-    return _is_error(_parsed(body))
+    return sign_of_document(body) is Sign.ERROR
 
 
-def is_document(body: bytes) -> bool:
-    """Whether `body` is a whole JSON document."""
-    return _parsed(body) is not None
+def sign_of_document(body: bytes) -> Sign:
+    """What a body that should be a JSON document says; NOTHING if it is none, or null."""
+    document = _parsed(body)
+    if document is None:
+        return Sign.NOTHING
+    return Sign.ERROR if _is_error(document) else Sign.CONTENT
 
 
 def _parsed(text: bytes) -> object:

@@ -486,6 +486,10 @@ def document(*parts: bytes) -> FakeResponse:
     return FakeResponse(fields=JSON_FIELDS).send(*parts)
 
 
+def page(*parts: bytes) -> FakeResponse:
+    return FakeResponse(fields=[(b"Content-Type", b"text/html")]).send(*parts)
+
+
 def test_a_stream_is_held_until_its_first_content_and_then_given_from_its_beginning() -> None:
     response = events(ROLE, b": comment\n\n")
     bench = Bench(response)
@@ -512,6 +516,9 @@ def test_a_stream_is_held_until_its_first_content_and_then_given_from_its_beginn
         (lambda: document(b'{"error":{"message":"x"}}').end(), "error_first"),
         (lambda: document(b'{"detail":"x"}').end(), "error_first"),
         (lambda: document(b'{"choices":').end(BodyEnd.BROKEN), "broken_body"),
+        (lambda: document(b'{"choices":').end(), "broken_body"),
+        (lambda: page(b"<html>"), "error_first"),
+        (lambda: page().end(), "empty_body"),
     ],
 )
 def test_a_2xx_that_is_no_answer_moves_on_without_a_byte_of_it(

@@ -1,0 +1,51 @@
+"""The README's recipes, run as they stand there; only the address is that of a router under test."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness import Router, fresh
+
+README = Path(__file__).parents[2] / "README.md"
+ADDRESS = "http://127.0.0.1:8080"
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def recipe(language: str, word: str) -> str:
+    """The one block in `language` that holds `word`."""
+    blocks = [text for kind, text in BLOCK.findall(README.read_text("utf-8")) if kind == language]
+    (found,) = [text for text in blocks if word in text]
+    assert ADDRESS in found
+    return str(found)
+
+
+def run(words: list[str], service: Router) -> str:
+    """What the command prints; it must succeed, and within its time."""
+    environment = {**os.environ, "CHUTES_API_KEY": fresh("token"), "NO_PROXY": "*"}
+    done = subprocess.run(  # noqa: S603 - the README's own words
+        [word.replace(ADDRESS, service.url) for word in words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_curl_recipe_streams_to_the_end(service: Router) -> None:
+    printed = run(["/bin/sh", "-c", recipe("sh", "curl -N")], service)
+    assert printed.startswith("data: {")
+    assert printed.endswith("data: [DONE]\n\n")
+
+
+def test_the_python_recipe_prints_an_answer(service: Router) -> None:
+    printed = run([sys.executable, "-c", recipe("python", "from openai import OpenAI")], service)
+    assert len(printed.split()) > 1
