@@ -113,6 +113,8 @@ class AutopilotService(MultiService):
                 grace=self._settings.drain_grace,
             )
         )
+        # Whatever goes wrong in it, the rest must be stopped.
+        draining.addErrback(lambda failure: _log.failure("drain failed", failure))
         return draining.addCallback(lambda _none: MultiService.stopService(self))
 
     def startService(self) -> None:

@@ -41,6 +41,10 @@ from autopilot.policy.stickiness import Affinity
 _UPSTREAMS_FAULT = {End.UPSTREAM_BROKEN, End.UPSTREAM_STALLED, End.UPSTREAM_TRUNCATED}
 # Not a 404, which waiting will not mend, nor a 500, which may be the request's own.
 _WORTH_WAITING = CAUSES.keys() - {Outcome.MODEL_NOT_FOUND, Outcome.INTERNAL_ERROR}
+_TOO_LATE = {Outcome.HEADER_TIMEOUT, Outcome.FIRST_BYTE_TIMEOUT}
+_CLOCKS_APART = 0.005
+"""Seconds by which a timer may seem to fire early: another clock runs it than the one that measures."""
+
 _SUSPECT_CONNECTION = {*ORIGIN_OUTCOMES, Outcome.CONNECTION_LOST}
 
 
@@ -142,18 +146,24 @@ class Engine:
                 raise
             outcome, relay = attempt.outcome, attempt.relay
             now = self._now()
-            rest = self._learn(exchange, name, outcome, now, probing=probing)
+            if outcome in _TOO_LATE and now >= deadline - _CLOCKS_APART:
+                # It was our patience that ended, not the model's time.
+                rest = None
+            else:
+                rest = self._learn(exchange, name, outcome, now, probing=probing)
             journal.attempted(name, outcome, now - began, rest=rest)
-            remaining = turn.remaining and now < deadline
+            remaining = turn.remaining and now < deadline - _CLOCKS_APART
             verdict = decide(outcome, remaining=remaining, previous=previous)
             if relay is not None and verdict in {Verdict.COMMIT, Verdict.PASS_THROUGH}:
                 exchange.body = None
                 try:
                     with self._bounded(relay, deadline - now):
-                        await self._give(outcome, name, relay, exchange, downstream, journal)
+                        end = await self._give(outcome, name, relay, exchange, downstream, journal)
                 except BaseException:
                     relay.abort()
                     raise
+                if end in _UPSTREAMS_FAULT or relay.told_error:
+                    self._disappointed(exchange, name, deadline)
                 return
             if relay is not None:
                 relay.response.discard(self._listener(exchange.model_of(name), outcome))
@@ -283,7 +293,7 @@ class Engine:
         exchange: Exchange,
         downstream: IDownstream,
         journal: Journal,
-    ) -> None:
+    ) -> End:
         success = outcome is Outcome.SUCCESS
         response = relay.response
         fields = downstream_fields(
@@ -294,7 +304,7 @@ class Engine:
         )
         journal.began(name, response.status, success=success)
         downstream.begin(response.status, fields, response.length)
-        end = End.CLIENT_GONE
+        end = End.INTERNAL_ERROR
         try:
             end = await relay.flow_to(downstream)
         except CancelledError:
@@ -302,11 +312,17 @@ class Engine:
             _note_left(downstream, journal, Phase.STREAM)
         finally:
             journal.ended(end, relay.bytes_sent)
-        if end in _UPSTREAMS_FAULT or relay.told_error:
-            # What looked like an answer was none in the end: others had better be asked first.
-            self._rests.failed(exchange.model_of(name), Cause.BRIEF, now=self._now())
-            if exchange.affinity is not None:
-                exchange.affinity.failed(name)
+        return end
+
+    def _disappointed(self, exchange: Exchange, name: str, deadline: float) -> None:
+        """What looked like an answer was none in the end: others had better be asked first."""
+        now = self._now()
+        if now >= deadline - _CLOCKS_APART:
+            # The whole request took too long, which may be the client's own doing.
+            return
+        self._rests.failed(exchange.model_of(name), Cause.BRIEF, now=now)
+        if exchange.affinity is not None:
+            exchange.affinity.failed(name)
 
 
 def _note_left(downstream: IDownstream, journal: Journal, phase: Phase) -> None:

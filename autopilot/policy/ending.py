@@ -43,6 +43,8 @@ class End(StrEnum):
     CLIENT_STALLED = "client_stalled"
     SHUTDOWN = "shutdown"
     """Broken off by us, at the end of a drain."""
+    INTERNAL_ERROR = "internal_error"
+    """Broken off by a fault of our own."""
 
 
 _MEANING = {
@@ -129,7 +131,10 @@ _BOUNDARY_BYTES = 4
 _BOUNDARIES = (b"\n\n", b"\r\n\r\n", b"\r\r")
 # A quote or a line end inside a JSON string is escaped, so that no text of a model can look like these.
 _CONCLUSION = re.compile(
-    rb'"finish_reason"[ \t]*:[ \t]*"|[\r\n]data:[ ]?(?:\[DONE\]|(?P<error>\{[ \t]*"error"[ \t]*:))'
+    rb'"finish_reason"[ \t]*:[ \t]*"'
+    rb"|[\r\n]data:[ ]?\[DONE\]"
+    # An error that is null, false or 0 is none, as in `policy.sse`.
+    rb'|(?P<error>[\r\n]data:[ ]?\{[ \t]*"error"[ \t]*:[ \t]*[^ \t\r\nnf0])'
 )
 
 

@@ -26,6 +26,9 @@ from autopilot.web.server import AutopilotRequest
 
 _log = Logger(namespace="autopilot.web")
 
+DRAINING_RETRY_SECONDS = 5
+"""Where another router takes over any time is soon enough; one that is restarted needs a moment."""
+
 _OK = 200
 _NOT_READY_STATUS = 503
 _TEXT = b"text/plain; charset=utf-8"
@@ -146,7 +149,7 @@ class Api:
         except CancelledError:
             if downstream.begun or downstream.lost_as is not End.SHUTDOWN:
                 raise
-            body = Refusal(Code.DRAINING, MEANING[NotReady.DRAINING], retry_after=1).body
+            body = _draining()
             journal.refused(body.status, body.code)
             request.answer(body)
         except Refusal as refusal:
@@ -191,6 +194,11 @@ class Api:
             forwarded_for=[value.decode("latin-1") for value in forwarded],
             trusted_proxies=self._trusted_proxies,
         )
+
+
+def _draining() -> ErrorBody:
+    meaning = MEANING[NotReady.DRAINING]
+    return Refusal(Code.DRAINING, meaning, retry_after=DRAINING_RETRY_SECONDS).body
 
 
 def _internal_error() -> ErrorBody:

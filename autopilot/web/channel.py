@@ -58,6 +58,7 @@ class AutopilotChannel(http.HTTPChannel):
     _networkProducer: Any
     _patience: Patience | None = None
     _refused = False
+    _leaving = False
     _lingering: IDelayedCall | None = None
 
     def refuse(self, error: ErrorBody) -> None:
@@ -147,6 +148,8 @@ class AutopilotChannel(http.HTTPChannel):
         """The request is complete."""
         if self._refused:
             return
+        if self._leaving:
+            self._make_last()
         if self._patience is not None:
             self._patience.await_(Awaited.NOTHING)
         super().allContentReceived()
@@ -210,15 +213,16 @@ class AutopilotChannel(http.HTTPChannel):
             self.transport.loseWriteConnection()
 
     def close_idle(self) -> None:
-        """See `Connection`."""
-        self.persistent = False
-        if not self._handlingRequest and (self.requests or self._buffer):
-            # A request is arriving: it has its deadline, and the grace, like those that are answered.
-            return
+        """See `Connection`.
+
+        A request that is arriving has its deadline, and the grace, like those that are answered.
+        """
+        self._leaving = True
         if not self._handlingRequest:
-            self.loseConnection()
-        elif not self.requests[0].startedWriting:
-            self.requests[0].setHeader(b"connection", b"close")
+            if not (self.requests or self._buffer):
+                self.loseConnection()
+        elif self.requests:
+            self._make_last()
 
     def break_off(self) -> None:
         """See `Connection`."""
@@ -227,7 +231,7 @@ class AutopilotChannel(http.HTTPChannel):
             self.cut()
             return
         answer.lost_as = End.SHUTDOWN
-        if self.requests[0].startedWriting:
+        if answer.begun:
             answer.break_off()
         else:
             answer.give_up()
@@ -249,6 +253,12 @@ class AutopilotChannel(http.HTTPChannel):
     def _in_fields(self) -> bool:
         """Whether the request line has been read, and the body not begun."""
         return hasattr(self, "_version") and bool(self.requests) and not self._handlingRequest
+
+    def _make_last(self) -> None:
+        """Close after the answer to the request that is here, and say so where that is possible still."""
+        self.persistent = False
+        if not self.requests[0].startedWriting:
+            self.requests[0].setHeader(b"connection", b"close")
 
     def _new_request(self) -> Any:
         factory: Any = self.requestFactory

@@ -29,7 +29,8 @@ class Connections:
         self.draining = False
         self._limits = limits
         self._open: set[Connection] = set()
-        self._reserve: set[Connection] = set()
+        # Those beyond the limit, in the order in which they came.
+        self._reserve: dict[Connection, None] = {}
         self._requests = 0
 
     def __len__(self) -> int:
@@ -43,14 +44,19 @@ class Connections:
         if len(self._open) >= self._limits.connections + RESERVED_CONNECTIONS:
             return False
         if len(self._open) >= self._limits.connections:
-            self._reserve.add(connection)
+            self._reserve[connection] = None
         self._open.add(connection)
         return True
 
     def closed(self, connection: Connection) -> None:
-        """A connection is gone."""
-        self._open.discard(connection)
-        self._reserve.discard(connection)
+        """A connection is gone: if it was not in the reserve, the oldest that is takes its place."""
+        if connection in self._open:
+            self._open.remove(connection)
+            promoted = (
+                connection if connection in self._reserve else next(iter(self._reserve), None)
+            )
+            if promoted is not None:
+                del self._reserve[promoted]
 
     def admit(self, connection: Connection) -> None:
         """Make room for a request of `connection`, which must be `released` when it is over.
@@ -58,9 +64,7 @@ class Connections:
         Raises:
             Refusal: `overloaded`.
         """
-        full = self._requests >= self._limits.requests
-        crowded = len(self._open) > self._limits.connections
-        if full or (crowded and connection in self._reserve):
+        if self._requests >= self._limits.requests or connection in self._reserve:
             raise Refusal(
                 Code.OVERLOADED,
                 "The router is carrying as much as it can. Try again in a moment.",

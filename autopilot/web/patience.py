@@ -21,6 +21,11 @@ class Awaited(Enum):
     """It is our turn."""
 
 
+LEAST_BYTES = 16 * 1024
+"""Less than this in a stall limit is no reading, or a byte now and then would hold a stream for ever.
+
+Over the default of 60 s it is 273 bytes a second, slower than a model speaks."""
+
 _PROGRESS_CHECKS = 4
 _PROGRESS_SECONDS = 1.0
 """How often it is looked whether a client reads on: the stall limit is met to within this."""
@@ -29,7 +34,8 @@ _PROGRESS_SECONDS = 1.0
 class Patience:
     """Runs the timers; `expired` is told what was awaited, `stalled` that a reader has stopped.
 
-    `taken` tells how many bytes the client has taken: one that reads slowly has not stopped.
+    `taken` tells how many bytes the client has taken: one that reads slowly has not stopped, as long as
+    it takes `LEAST_BYTES` within each stall limit.
     """
 
     def __init__(
@@ -90,7 +96,7 @@ class Patience:
 
     def _look(self) -> None:
         self._check = None
-        if self._taken() > self._taken_before:
+        if self._taken() >= self._taken_before + LEAST_BYTES:
             self._progress()
         elif self._clock.seconds() >= self._stopped_at + self._stall_seconds:
             self._stalled()

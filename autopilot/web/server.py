@@ -35,6 +35,7 @@ class Breakable(Protocol):
     """An answer under way that the server may have to cut."""
 
     lost_as: End
+    begun: bool
 
     def break_off(self) -> None:
         """End it visibly."""

@@ -58,6 +58,7 @@ class Bench:
         candidates: Sequence[str] = ("a", "b", "c"),
         body: bytes = b'{"model":"x","stream":true}',
         routed: bool = True,
+        model_of: Callable[[str], str] = str,
         sticky: str | None = None,
         total: float | None = None,
     ) -> None:
@@ -80,6 +81,7 @@ class Bench:
             candidates=tuple(candidates),
             routed=routed,
             affinity=Affinity(self.table, KEY),
+            model_of=model_of,
         )
         deadlines = replace(DEADLINES, total=total)
         self.rests = RestTable()
@@ -665,6 +667,72 @@ def test_it_is_counted_when_clients_leave(
     done.addErrback(lambda failure: failure.trap(CancelledError))
     done.cancel()
     assert bench.count("autopilot_clients_gone_total", phase=phase) == 1
+
+
+def test_a_model_rests_for_what_it_was_late_with_and_not_for_the_whole_requests_deadline() -> None:
+    bench = Bench(None, None, candidates=["a", "b"], total=14.0)
+    bench.carry().addErrback(lambda failure: failure.trap(Refusal))
+    bench.clock.advance(11)
+    assert bench.rests.resting("a", now=11)
+    bench.clock.advance(3)
+    assert not bench.rests.resting("b", now=14)
+
+
+def test_a_stream_that_is_cut_at_the_whole_requests_deadline_does_not_rest_its_model() -> None:
+    bench = Bench(events(CONTENT), candidates=["a"], total=5.0, sticky="a")
+    bench.carry()
+    bench.clock.advance(5)
+    assert bench.downstream.end == "broken"
+    assert not bench.rests.resting("a", now=5)
+    assert bench.sticky == "a"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: error(503),
+        lambda: events(CONTENT).end(BodyEnd.BROKEN),
+    ],
+    ids=["refused", "broken later"],
+)
+def test_what_is_learned_belongs_to_the_model_behind_the_name(
+    answer: Callable[[], FakeResponse],
+) -> None:
+    bench = Bench(answer(), candidates=["a:latency"], model_of=lambda name: name[:1])
+    bench.carry()
+    assert bench.rests.resting("a", now=0)
+    assert not bench.rests.resting("a:latency", now=0)
+
+
+def test_the_text_of_a_503_counts_for_the_model_behind_the_name() -> None:
+    cold = error(503, b'{"detail":"No instances available (yet) for chute_id=\'x\'"}')
+    bench = Bench(cold, stream().end(), candidates=["a:latency", "b"], model_of=lambda n: n[:1])
+    bench.carry()
+    assert bench.rests.resting("a", now=20)
+
+
+def test_a_probe_under_another_name_is_a_probe() -> None:
+    bench = Bench(None, candidates=["a:latency"], model_of=lambda name: name[:1])
+    bench.rests.failed("a", Cause.BRIEF, now=-10)
+    done = bench.carry()
+    assert bench.rests.resting("a", now=0)
+    done.cancel()
+    assert cancelled(done)
+    assert not bench.rests.resting("a", now=0)
+
+
+@pytest.mark.parametrize("last", [400, 401])
+def test_a_probe_that_says_nothing_of_the_model_lets_another_probe(last: int) -> None:
+    bench = Bench(error(last), candidates=["a"])
+    bench.rests.failed("a", Cause.BRIEF, now=-10)
+    bench.carry()
+    assert not bench.rests.resting("a", now=0)
+
+
+def test_when_all_rest_under_other_names_the_answer_says_when_to_come_back() -> None:
+    bench = Bench(error(503), candidates=["a:latency"], model_of=lambda name: name[:1])
+    bench.carry()
+    assert bench.downstream.header(b"retry-after") == [b"2"]
 
 
 def test_a_failure_rests_the_model_and_the_log_trail_says_for_how_long() -> None:

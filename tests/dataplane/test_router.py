@@ -131,7 +131,8 @@ def test_a_model_that_failed_under_one_of_its_names_rests_under_all() -> None:
     bench.platform.failing = set()
     bench.route(ALIAS, client="another")
     bench.route("a,c", client="a third")
-    assert bench.platform.asked == ["a:latency", "b", "b", "c"]
+    bench.route("a:latency,d", client="a fourth")
+    assert bench.platform.asked == ["a:latency", "b", "b", "c", "d"]
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 4, 5, 64])

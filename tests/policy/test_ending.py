@@ -52,6 +52,13 @@ def test_a_stream_that_ends_in_an_error_has_told_so(last: bytes, *, told: bool) 
     assert watch.told_error is told
 
 
+@pytest.mark.parametrize("nothing", [b"null", b" null", b"false", b"0"])
+def test_an_error_that_is_none_concludes_nothing(nothing: bytes) -> None:
+    event = b'data: {"error":' + nothing + b',"choices":[]}\n\n'
+    for parts in ([event], [event[:15], event[15:]], [event[:16], event[16:]]):
+        assert ends(PLAIN, *parts) is End.UPSTREAM_TRUNCATED
+
+
 @pytest.mark.parametrize("last", [FINISH, DONE])
 def test_broken_framing_is_never_whole(last: bytes) -> None:
     assert ends(PLAIN, last, framing=BodyEnd.BROKEN) is End.UPSTREAM_BROKEN

@@ -7,8 +7,10 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 
 from autopilot.testing import FakeResponse
+from autopilot.web.app import DRAINING_RETRY_SECONDS
 from autopilot.web.drain import drain
 from autopilot.web.limits import RESERVED_CONNECTIONS, connections_for
+from autopilot.web.patience import LEAST_BYTES
 from tests.web.harness import ALIAS, LIMITS, Bench, Client, chat, head, post
 
 BODY = chat(ALIAS)
@@ -88,15 +90,47 @@ def test_a_reader_that_is_slow_is_not_cut_and_one_that_then_stops_is() -> None:
     with Bench(upstream) as bench:
         client = bench.client().ask(ALIAS)
         client.fill()
-        for _second in range(round(LIMITS.stall) * 3):
-            client.wire.taken += 1
-            bench.clock.advance(1.0)
+        for _time in range(4):
+            bench.clock.pump([1.0] * round(LIMITS.stall - 1))
+            client.wire.taken += LEAST_BYTES
+            bench.clock.advance(0.5)
         bench.clock.pump([1.0] * round(LIMITS.stall - 1))
         assert not client.wire.aborted
-        bench.clock.pump([1.0] * 2)
+        bench.clock.pump([1.0] * 3)
         assert client.wire.aborted
         client.hang_up()
         assert bench.count("autopilot_stream_ends_total", end="client_stalled") == 1
+
+
+def test_a_reader_of_a_byte_now_and_then_is_cut() -> None:
+    upstream = FakeResponse().send(b"first")
+    with Bench(upstream) as bench:
+        client = bench.client().ask(ALIAS)
+        client.fill()
+        for _second in range(round(LIMITS.stall)):
+            client.wire.taken += 100
+            bench.clock.advance(1.0)
+        assert client.wire.aborted
+
+
+def test_closing_a_connection_does_not_restart_its_stall_limit() -> None:
+    with Bench() as bench:
+        client = bench.client()
+        client.fill()
+        client.send(head("GET", "/metrics", [("Connection", "close")]))
+        bench.clock.pump([1.0] * round(LIMITS.stall - 1))
+        assert not client.wire.aborted
+        bench.clock.advance(1.0)
+        assert client.wire.aborted
+
+
+def test_a_stall_limit_below_a_second_is_met_too() -> None:
+    upstream = FakeResponse().send(b"first")
+    with Bench(upstream, client_limits=replace(LIMITS, stall=0.4)) as bench:
+        client = bench.client().ask(ALIAS)
+        client.fill()
+        bench.clock.pump([0.1] * 5)
+        assert client.wire.aborted
 
 
 def test_a_request_without_a_token_is_refused_before_its_body_where_one_is_required() -> None:
@@ -156,6 +190,19 @@ def test_who_was_there_before_the_limit_was_passed_is_served_on() -> None:
         extra.hang_up()
         old.hang_up()
         assert bench.client().ask(ALIAS).answer().status == 200
+
+
+def test_the_oldest_of_the_reserve_takes_the_place_of_one_that_leaves_and_keeps_it() -> None:
+    answers = [FakeResponse().send(b"x").end() for _answer in range(2)]
+    with Bench(*answers, client_limits=replace(LIMITS, connections=2)) as bench:
+        first, _second, third, fourth = (bench.client() for _connection in range(4))
+        first.hang_up()
+        assert third.ask(ALIAS).answer().status == 200
+        strangers = [bench.client() for _connection in range(3)]
+        third.drain()
+        assert third.ask(ALIAS).received.count(b"HTTP/1.1 200") == 2
+        strangers[0].hang_up()
+        assert fourth.ask(ALIAS).answer().code == "overloaded"
 
 
 def test_the_number_of_connections_follows_from_the_descriptors() -> None:
@@ -239,7 +286,7 @@ def test_who_still_waits_for_an_answer_at_the_end_of_the_grace_is_told_to_come_b
         tick(bench, 30.1)
         answer = client.answer()
         assert (answer.status, answer.code, answer.whole) == (503, "draining", True)
-        assert answer.header("retry-after") == ["1"]
+        assert answer.header("retry-after") == [str(DRAINING_RETRY_SECONDS)]
         assert answer.header("connection") == ["close"]
         client.settle()
         tick(bench, 0.1)
@@ -309,14 +356,54 @@ def test_a_closing_connection_whose_answer_is_not_read_is_cut_at_the_stall_limit
         assert client.wire.aborted
 
 
-def test_a_request_that_is_arriving_when_the_drain_begins_may_be_finished() -> None:
+@pytest.mark.parametrize("there", [5, 60, len(post(BODY)) - 5], ids=["line", "headers", "body"])
+def test_a_request_that_is_arriving_when_the_drain_begins_is_answered_and_is_the_last(
+    there: int,
+) -> None:
+    request = post(BODY)
     with Bench(FakeResponse().send(b"x").end()) as bench:
         client = bench.client()
-        request = post(BODY)
-        client.send(request[:-5])
+        client.send(request[:there])
         leaving = Leaving(bench)
-        client.send(request[-5:])
-        assert client.answer().status == 200
+        client.send(request[there:])
+        answer = client.answer()
+        assert (answer.status, answer.header("connection")) == (200, ["close"])
+        client.send(head("GET", "/healthz"))
         client.settle()
         tick(bench, 0.1)
         assert leaving.done.called
+        assert client.received.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_connection_that_is_closing_when_the_drain_begins_costs_no_other_its_answer(
+    whole: tuple[Bench, FakeResponse, Client],
+) -> None:
+    bench, upstream, client = whole
+    closing = bench.client()
+    closing.send(head("GET", "/healthz", [("Connection", "close")]))
+    leaving = Leaving(bench)
+    tick(bench, 1.0)
+    assert not leaving.done.called
+    upstream.send(b"last").end()
+    assert client.answer().whole
+    client.settle()
+    closing.settle()
+    tick(bench, 0.1)
+    assert leaving.done.called
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+def test_an_answer_that_has_begun_without_a_byte_of_body_is_broken_off_too(version: str) -> None:
+    upstream = FakeResponse(401)
+    with Bench(upstream) as bench:
+        client = bench.client().send(post(BODY, version=version))
+        leaving = Leaving(bench)
+        tick(bench, 30.1)
+        assert b" 401 " in client.received
+        assert not client.received.endswith(b"0\r\n\r\n")
+        tick(bench, 1.0)
+        assert client.wire.aborted
+        client.settle()
+        tick(bench, 0.1)
+        assert leaving.done.called
+        assert bench.count("autopilot_stream_ends_total", end="shutdown") == 1
