@@ -8,13 +8,13 @@
 # Both share the network of this machine and listen on loopback alone. What needs a Docker engine is not proved: the real base image, limits,
 # seccomp, and that an engine acts on the HEALTHCHECK.
 #
-# Needs root, buildah, debootstrap and curl; says what is missing, and ends with 0, where one is. The base
+# Needs root, buildah, debootstrap and curl; takes packages from DEBIAN_MIRROR, or debootstrap's own; says what is missing, and ends with 0, where one is. The base
 # is kept in .container/, the report and all logs in logs/container/; nothing else is left.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly BASE=localhost/autopilot-base:check IMAGE=localhost/autopilot:check
-readonly SUITES=(trixie bookworm) MIRROR=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+readonly SUITES=(trixie bookworm)
 readonly PACKAGES=python3,python3-venv,ca-certificates
 readonly CACHE=.container OUT=logs/container
 readonly EPOCH=1750000000
@@ -96,7 +96,7 @@ make_base() {
   for suite in "${SUITES[@]}"; do
     rm -rf --one-file-system "$scratch/base"
     timeout "$DEBOOTSTRAP_SECONDS" debootstrap --variant=minbase --include="$PACKAGES" \
-      "$suite" "$scratch/base" "$MIRROR" >"$OUT/debootstrap-$suite.log" 2>&1 || continue
+      "$suite" "$scratch/base" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} >"$OUT/debootstrap-$suite.log" 2>&1 || continue
     rm -rf "$scratch"/base/var/cache/apt/archives/*.deb "$scratch"/base/var/lib/apt/lists/*
     mkdir -p "$CACHE"
     tar -C "$scratch/base" -cf "$CACHE/base.tar.part" .
@@ -388,7 +388,7 @@ rm -rf "$OUT"
 mkdir -p "$OUT"
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/autopilot-container-XXXXXX")
 if [[ ! -f $CACHE/base.tar ]]; then
-  make_base || skip "no base could be made of $MIRROR; see $OUT/debootstrap-*.log"
+  make_base || skip "debootstrap made no base: $(tail -n 1 "$OUT"/debootstrap-*.log | tail -n 1)"
 fi
 must "debootstrap's base is a local image" import_base
 lend_pip

@@ -21,7 +21,7 @@ from autopilot.testing import FixedPicture
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 MATRIX = ROOT / "research" / "COVERAGE_MATRIX.md"
-DOCUMENTS = [README, *sorted((ROOT / "research").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "research").glob("*.md"))]
 FIRST_SCREEN = 24
 
 # Where a path in a document may start: the rooms of the house are named without `autopilot/`.
@@ -29,6 +29,9 @@ BASES = (ROOT, ROOT / "autopilot", ROOT / "research")
 # What is only there once something has been run.
 MADE = ("logs/", ".venv/", ".tox/")
 
+MAKE = re.compile(r"^make ([a-z-]+)\b", re.MULTILINE)
+TARGET = re.compile(r"^([a-z][a-z -]*):", re.MULTILINE)
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 PATH = re.compile(r"\.?\w[\w.-]*(?:/[\w.-]+)*(?:/|\.(?:py|md|toml|txt|ini|example|json|yaml))")
@@ -150,10 +153,34 @@ def test_the_error_codes_are_all_there_are_and_stand_by_their_status() -> None:
 def test_every_relative_link_and_path_leads_somewhere(document: Path) -> None:
     text = document.read_text()
     links = [link.partition("#")[0] for link in LINK.findall(text) if "://" not in link]
+    anchors = [link.partition("#") for link in LINK.findall(text) if "#" in link]
     paths = [code for code in codes(text) if PATH.fullmatch(code) and not code.startswith(MADE)]
     lost = [link for link in links if link and not (document.parent / link).exists()]
     lost += [path for path in paths if not any((base / path).exists() for base in BASES)]
+    lost += [
+        f"{path}#{anchor}"
+        for path, _, anchor in anchors
+        if "://" not in path
+        and anchor not in headings(document.parent / path if path else document)
+    ]
     assert lost == []
+
+
+def headings(document: Path) -> set[str]:
+    """The anchors that a Markdown page has on the hosting platforms."""
+    titles = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_make_target_that_a_document_names_exists(document: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = {name for found in TARGET.findall(makefile) for name in found.split()}
+    text = document.read_text()
+    commands = [*codes(text), *"".join(BLOCK.findall(text)).splitlines()]
+    named = {match[1] for command in commands if (match := MAKE.match(command))}
+    assert named - targets == set()
+    assert document != README or len(named) > 5
 
 
 def test_the_first_screen_shows_both_commands() -> None:
