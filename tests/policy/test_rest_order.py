@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from autopilot.policy.rest import Cause, RestTable
 from tests.policy.strategies import steady
+from tests.policy.test_rest import play
 
 NAMES = st.sampled_from([f"model-{number}" for number in range(8)])
 EVENTS = st.lists(
@@ -18,32 +19,14 @@ EVENTS = st.lists(
 )
 
 
-def learned(events: list[tuple[str, str, Cause, float]]) -> tuple[RestTable, float]:
-    """A table after these events, and the moment of the last."""
-    table, now = RestTable(), 0.0
-    for what, model, cause, seconds in events:
-        now += seconds
-        if what == "failed":
-            table.failed(model, cause, now=now)
-        elif what == "succeeded":
-            table.succeeded(model)
-        elif what == "asked":
-            table.asked(model, now=now)
-        elif what == "returned":
-            table.returned(model)
-        else:
-            table.catalog_changed()
-    return table, now
-
-
 @steady
 @given(EVENTS, st.lists(NAMES, unique=True, min_size=1), st.floats(0, 1000))
 def test_no_list_is_emptied_and_the_resting_go_last_in_their_order(
     events: list[tuple[str, str, Cause, float]], candidates: list[str], later: float
 ) -> None:
     """The lists are any choice of any models, of which the table may know none or all."""
-    table, now = learned(events)
-    now += later
+    table = RestTable()
+    now = play(table, events) + later
     arranged = list(table.arrange(candidates, now=now))
     assert arranged
     assert sorted(arranged) == sorted(candidates)
