@@ -29,7 +29,7 @@ def found(directory: Path) -> tuple[Path, Path]:
 
 
 def date(sdist: Path) -> None:
-    """Write it anew without its times and owners, which setuptools takes from the machine."""
+    """Write it anew without times, owners and other modes, which setuptools takes from the machine."""
     with tarfile.open(sdist) as archive:
         parts = [
             (member, archive.extractfile(member) if member.isfile() else None)
@@ -45,6 +45,7 @@ def date(sdist: Path) -> None:
                 member.mtime, member.pax_headers = _EPOCH, {}
                 member.uid = member.gid = 0
                 member.uname = member.gname = ""
+                member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
                 dated.addfile(member, content)
     fresh.replace(sdist)
 

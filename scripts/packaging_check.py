@@ -88,7 +88,7 @@ def build(source: Path, out: Path, log: Path) -> tuple[Path, Path]:
 def check_reproducible(checks: Checks, built: tuple[Path, Path], source: Path, log: Path) -> None:
     """A second build, from other files of the same content, is the same."""
     other = source.with_name("again")
-    shutil.copytree(source, other, copy_function=shutil.copyfile)
+    shutil.copytree(source, other, copy_function=shutil.copy)
     again = build(other, other.with_name("second"), log)
     differ = [
         path.name

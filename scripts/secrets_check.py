@@ -30,6 +30,9 @@ _LINE_CHARACTERS = 4096
 _OVERLAP_CHARACTERS = 512
 """Longer lines are looked at in pieces: some detectors' patterns take quadratic time."""
 
+_ESCAPED = re.compile(r"%([0-7][0-9A-Fa-f])|\\u00([0-7][0-9A-Fa-f])")
+_DIGEST = re.compile(r'"sha256": "[0-9a-f]{64}"')
+
 _ENTRY = re.compile(r"(?P<sha256>[0-9a-f]{64}) (?P<reason>\S.*)")
 
 
@@ -116,8 +119,8 @@ def _named(line: bytes) -> tuple[bytes, bytes]:
 
 
 def _text(content: bytes) -> str:
-    # A key is ASCII: whatever else a file holds must not hide it.
-    return content.decode("utf-8", errors="replace")
+    # A key is ASCII: whatever else a file holds must not hide it, not the NULs of UTF-16 either.
+    return content.replace(b"\0", b"").decode("utf-8", errors="replace")
 
 
 class Scanner:
@@ -131,8 +134,9 @@ class Scanner:
     def scan(self, source: Source) -> Iterator[Finding]:
         """What is in there that has not been looked at before."""
         suffix = PurePath(source.path).suffix
-        for number, whole in enumerate(source.text.splitlines(), start=1):
-            for line in _pieces(whole):
+        # A name can be a key too; it stands for line 0.
+        for number, whole in enumerate([source.path, *source.text.splitlines()]):
+            for line in _spellings(whole):
                 if (suffix, line) in self._seen:
                     continue
                 self._seen.add((suffix, line))
@@ -141,7 +145,7 @@ class Scanner:
                 }
                 for kind, value in sorted(found):
                     yield Finding(
-                        path=source.path,
+                        path=source.path if number else "(a file name)",
                         line=number,
                         name=source.name,
                         kind=kind,
@@ -154,6 +158,13 @@ class Scanner:
                 value = secret.secret_value or ""
                 if not _is_noise(detector, value, line):
                     yield secret.type, value
+
+
+def _spellings(line: str) -> Iterator[str]:
+    """The pieces of a line as it stands, and as it reads without the escapes of URLs and JSON."""
+    plain = _ESCAPED.sub(lambda escape: chr(int(escape[1] or escape[2], 16)), line)
+    for spelling in dict.fromkeys((line, plain)):
+        yield from _pieces(spelling)
 
 
 def _pieces(line: str) -> Iterator[str]:
@@ -174,7 +185,9 @@ def _is_noise(detector: BasePlugin, value: str, line: str) -> bool:
     if isinstance(detector, IPPublicDetector):
         return not ip_address(value.partition(":")[0]).is_global
     return not isinstance(detector, RegexBasedDetector) and (
-        heuristic.is_indirect_reference(line)
+        # What a manifest calls a digest is public by its purpose.
+        _DIGEST.search(line) is not None
+        or heuristic.is_indirect_reference(line)
         or heuristic.is_likely_id_string(value, line, detector)
         or heuristic.is_not_alphanumeric_string(value)
         or heuristic.is_potential_uuid(value)

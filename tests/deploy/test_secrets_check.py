@@ -3,6 +3,7 @@
 Each secret is put together here: written whole, this file would be a finding of its own.
 """
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,44 @@ def test_a_key_in_the_tree_is_found_and_not_repeated(repository: Repository, sha
     assert code == 1
     assert f"planted.py:3: {kind}" in output
     assert secret not in output
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'body = "one\\n' + CHUTES_KEY + '"',
+        "a%3D" + CHUTES_KEY,
+        "\033[31m" + CHUTES_KEY,
+        CHUTES_KEY.upper(),
+        "\\u0063" + CHUTES_KEY[1:],
+        CHUTES_KEY.replace("_", "%5F"),
+        "\0".join(CHUTES_KEY),
+    ],
+    ids=["escape", "URL", "colour", "upper case", "escaped letter", "escaped sign", "UTF-16"],
+)
+def test_a_key_is_found_however_it_is_written(repository: Repository, line: str) -> None:
+    repository.commit(planted=f"{line}\n")
+    code, output = repository.scan()
+    assert code == 1
+    assert "planted.py:1: Chutes key" in output
+
+
+def test_a_key_that_is_a_file_name_is_found_and_not_repeated(repository: Repository) -> None:
+    repository.commit(**{CHUTES_KEY: "x = 1\n"})
+    code, output = repository.scan()
+    assert code == 1
+    assert "Chutes key" in output
+    assert CHUTES_KEY not in output
+
+
+def test_a_digest_is_no_secret_where_it_is_called_one(repository: Repository) -> None:
+    digest = hashlib.sha256(b"anything").hexdigest()
+    (repository.path / "manifest.json").write_text(f'{{"sha256": "{digest}"}}\n')
+    repository.commit()
+    assert repository.scan()[0] == 0
+    (repository.path / "manifest.json").write_text(f'{{"token": "{digest}"}}\n')
+    repository.commit()
+    assert repository.scan()[0] == 1
 
 
 def test_a_key_that_only_an_old_commit_holds_is_found_with_that_commit(
