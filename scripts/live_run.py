@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any, cast
 
 from live_findings import fixture_name
@@ -35,6 +36,17 @@ WRONG_KEY = "invalid"
 _LIMITED = 429
 
 
+class Course(Enum):
+    """How a run went."""
+
+    WHOLE = auto()
+    """All that was planned was asked and answered; the last answer is a 429, as it has to be."""
+    LIMITED = auto()
+    """A 429 ended it before."""
+    UNANSWERED = auto()
+    """Something was not answered, or there was nobody to ask."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Run:
     """One run. `pause` is in seconds; `say` tells a person of each step, in words without any secret."""
@@ -51,19 +63,25 @@ class Run:
     say: Callable[[str], None]
     _seen: dict[str, bytes] = field(default_factory=dict)
     _asked: int = 0
+    _unanswered: int = 0
 
-    async def perform(self) -> bool:
-        """Carry out the plan; whether it came to its end.
+    async def perform(self) -> Course:
+        """Carry out the plan, as far as the first 429.
 
         Raises:
             LeakError: see `Store.put`.
         """
-        if not await self._all(OPENING):
-            return False
+        if await self._until_429(OPENING) is not None:
+            return Course.LIMITED
         catalogue, utilization = (self._seen.get(name, b"") for name in (CATALOGUE, UTILIZATION))
-        return await self._all(later_steps(subjects_in(catalogue, utilization, self.model)))
+        steps = later_steps(subjects_in(catalogue, utilization, self.model))
+        limited = await self._until_429(steps)
+        if limited is not None and limited is not steps[-1]:
+            return Course.LIMITED
+        return Course.UNANSWERED if self._unanswered or not steps else Course.WHOLE
 
-    async def _all(self, steps: Sequence[Step]) -> bool:
+    async def _until_429(self, steps: Sequence[Step]) -> Step | None:
+        """Ask one after the other; the one that was answered with 429, if any was."""
         for step in steps:
             if self._asked:
                 await deferLater(self.clock, self.pause)
@@ -78,11 +96,12 @@ class Run:
                 )
             except FetchError as error:
                 self.say(f"{step.name}: no answer ({error.fault})")
+                self._unanswered += 1
                 continue
             self._keep(step, answer)
             if answer.status == _LIMITED:
-                return step is steps[-1]
-        return True
+                return step
+        return None
 
     def _question(self, step: Step) -> Question:
         base = self.urls[step.face]

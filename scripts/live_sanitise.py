@@ -2,7 +2,8 @@
 
 Rule 1: a string is kept for the field it stands in and for what it looks like, both; see `live_words`.
 Rule 2: ids stay ids: one id becomes the same other id everywhere in a run, and nobody can go back.
-Rule 3: in a refusal no number is kept, since it may be a balance or an account.
+Rule 3: in a refusal, and below an `error` or `detail` wherever it stands, no number is kept, since it may
+        be a balance or an account; nor in a field whose name speaks of one.
 Rule 4: what is neither JSON, nor events, nor the edge's page is not kept at all.
 """
 
@@ -15,6 +16,7 @@ from hashlib import blake2b
 from typing import Any
 
 from live_words import (
+    ACCOUNT,
     DETAIL_BEGINS,
     DETAILS,
     EDGE_PAGE,
@@ -42,6 +44,8 @@ PART = 8
 """Characters of a secret that must not occur in a row."""
 
 _REFUSED = 400
+_ERROR_FIELDS = {"error", "detail"}
+_STATUSES = range(400, 600)
 _DATA = "data:"
 _DONE = "[DONE]"
 # Version, kind of key and kind of TEE; then, after the report, the length of the signature data.
@@ -94,6 +98,8 @@ class Sanitiser:
     def _document(self, status: int, text: str) -> str | None:
         try:
             value = json.loads(text)
+            if not isinstance(value, dict | list):
+                return None
             kept = self._value(value, "", refused=status >= _REFUSED)
         except (ValueError, RecursionError):
             return None
@@ -117,7 +123,7 @@ class Sanitiser:
         if isinstance(value, str):
             return self._string(value, field)
         if refused and isinstance(value, int | float) and not isinstance(value, bool):
-            return 0
+            return value if field == "code" and value in _STATUSES else 0
         return value
 
     def _object(self, value: Mapping[str, Any], *, refused: bool) -> dict[str, Any]:
@@ -125,7 +131,8 @@ class Sanitiser:
         for name, each in value.items():
             known = FIELD.fullmatch(name) is not None and not self._suspect(name)
             label = name if known else f"[field {len(kept) + 1}]"
-            kept[label] = self._value(each, name if known else "", refused=refused)
+            told = name in _ERROR_FIELDS or ACCOUNT.search(name) is not None
+            kept[label] = self._value(each, name if known else "", refused=refused or told)
         return kept
 
     def _string(self, text: str, field: str) -> str:

@@ -99,6 +99,11 @@ QUOTE_FIELD = "quote"
 
 UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
+ACCOUNT = re.compile(
+    r"(?i)user|account|balance|credit|phone|quota|email|wallet|payment|customer|owner_id"
+)
+"""Names of fields in which a number may say something of the one who asked."""
+
 SUSPECT = re.compile(
     r"""
       (?i:c[pa]k_) | (?i:bearer) | (?i:sk-)    # keys and tokens

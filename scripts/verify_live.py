@@ -2,7 +2,8 @@
 
 The key is read from CHUTES_API_KEY and is written nowhere. About ten requests, spaced, ended by the first
 429. Over treq, as the product sends: what is verified is then what the router would have seen. Exit
-codes: 0 all was asked, 1 the key would have been written, 2 wrong use, 3 ended early by a 429.
+codes: 0 all was answered, 1 the key would have been written, 2 wrong use, 3 ended early by a 429,
+4 something was not answered.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 
 from live_findings import NoMarkersError, update
 from live_plan import OPENING, Face, Subjects, later_steps
-from live_run import Run
+from live_run import Course, Run
 from live_sanitise import Sanitiser
 from live_store import LeakError, Store, load
 from twisted.internet.defer import Deferred
@@ -29,20 +30,23 @@ from autopilot.http_client import make_client
 ROOT = Path(__file__).resolve().parent.parent
 VARIABLE = "CHUTES_API_KEY"
 
+_OUT = ROOT / "testdata" / "chutes_live"
+_MATRIX = ROOT / "research" / "COVERAGE_MATRIX.md"
+_LOCAL = {"127.0.0.1", "::1", "localhost"}
 _KEY = re.compile(r"[\x21-\x7e]{16,200}")
 _CONNECT_SECONDS = 10.0
 _LEAST_PAUSE = 1.0
 """Seconds. The platform allows 60 requests a minute for each user, and for all who ask for evidence."""
 
-_DONE, _LEAK, _MISUSE, _LIMITED = 0, 1, 2, 3
+_DONE, _LEAK, _MISUSE, _LIMITED, _UNANSWERED = 0, 1, 2, 3, 4
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="verify_live.py", description=__doc__)
     parser.add_argument("--base-url", type=_url, default="https://llm.chutes.ai")
     parser.add_argument("--api-url", type=_url, default="https://api.chutes.ai")
-    parser.add_argument("--out", type=Path, default=ROOT / "testdata" / "chutes_live")
-    parser.add_argument("--matrix", type=Path, default=ROOT / "research" / "COVERAGE_MATRIX.md")
+    parser.add_argument("--out", type=Path, default=_OUT)
+    parser.add_argument("--matrix", type=Path, default=_MATRIX)
     parser.add_argument("--model", help="the model to chat with instead of the best ranked")
     parser.add_argument("--pause", type=_pause, default=2.0, help="seconds between requests")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and ask nothing")
@@ -51,7 +55,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _url(text: str) -> str:
     parts = urlsplit(text)
-    local = parts.hostname in {"127.0.0.1", "::1", "localhost"}
+    local = parts.hostname in _LOCAL
     # A key must not cross a network in the clear.
     if not parts.hostname or parts.scheme not in ({"http", "https"} if local else {"https"}):
         raise argparse.ArgumentTypeError("must be an https URL, or http on this machine")
@@ -97,14 +101,17 @@ async def _run(reactor: Any, options: argparse.Namespace, key: str) -> None:
         say=lambda text: print(text, flush=True),
     )
     try:
-        ended = await run.perform()
+        course = await run.perform()
     except LeakError as error:
         print(error, file=sys.stderr)
         raise SystemExit(_LEAK) from None
     finally:
         pool.closeCachedConnections()
         update(options.matrix, store.fixtures.values())
-    if not ended:
+    if course is Course.UNANSWERED:
+        print("Not everything was answered: the fixtures of the rest are as they were.")
+        raise SystemExit(_UNANSWERED)
+    if course is Course.LIMITED:
         print("A 429 ended the run early: nothing more is asked. Try again another day.")
         raise SystemExit(_LIMITED)
 
@@ -118,6 +125,10 @@ def main(arguments: Sequence[str]) -> NoReturn:
     key = os.environ.get(VARIABLE, "")
     if not _KEY.fullmatch(key):
         print(f"{VARIABLE} must hold a key: 16 to 200 visible ASCII characters.", file=sys.stderr)
+        sys.exit(_MISUSE)
+    aimed = {urlsplit(url).hostname for url in (options.base_url, options.api_url)}
+    if aimed & _LOCAL and not {options.out, options.matrix}.isdisjoint({_OUT, _MATRIX}):
+        print("What this machine answers is not live: give --out and --matrix.", file=sys.stderr)
         sys.exit(_MISUSE)
     try:
         # Before anything is asked: a document that cannot be written would cost the whole run.

@@ -106,11 +106,26 @@ def test_the_first_429_ends_a_run_and_what_was_seen_is_kept(tmp_path: Path) -> N
 def test_a_platform_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     nobody = "http://127.0.0.1:1"
     done = run(tmp_path, f"--base-url={nobody}", f"--api-url={nobody}", "--pause=1")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 4, done.stderr
     assert done.stdout.splitlines() == [
         "catalogue: no answer (connect)",
         "utilization: no answer (connect)",
+        "Not everything was answered: the fixtures of the rest are as they were.",
     ]
+
+
+@pytest.mark.parametrize("face", ["--base-url", "--api-url"])
+def test_what_this_machine_answers_never_becomes_a_live_fixture(face: str) -> None:
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, ROOT / "scripts" / "verify_live.py", f"{face}=http://127.0.0.1:1"],
+        env={"PATH": os.environ["PATH"], "CHUTES_API_KEY": KEY},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--out and --matrix" in done.stderr
 
 
 def test_a_document_without_a_place_for_the_table_ends_a_run_before_it_asks(tmp_path: Path) -> None:
