@@ -5,12 +5,12 @@
 # Python image cannot be fetched here; the result runs as PID 1 of a process namespace of its own, with
 # the uid, environment and commands that the image's configuration names, without capabilities, on a root
 # that is mounted read-only, where the router has no writable place at all and the simulator a small /tmp.
-# Both share the network of this machine and listen on loopback alone. What needs a Docker engine is not proved: the real base image, limits,
-# seccomp, and that an engine acts on the HEALTHCHECK.
+# Both share the network of this machine and listen on loopback alone. What needs a Docker engine is not
+# proved: the real base image, limits, seccomp, and that an engine acts on the HEALTHCHECK.
 #
-# Needs root, buildah, debootstrap and curl; takes packages from DEBIAN_MIRROR, or debootstrap's own; says what is missing, and ends with 0, where one is, or
-# with 1 where CONTAINER_CHECK=required. The base
-# is kept in .container/, the report and all logs in logs/container/; nothing else is left.
+# Needs root, buildah, debootstrap and curl; says what is missing, and ends with 0, where one is, or with 1
+# where CONTAINER_CHECK=required. Packages come from DEBIAN_MIRROR, or debootstrap's own. The base is kept
+# in .container/, the report and all logs in logs/container/; nothing else is left.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

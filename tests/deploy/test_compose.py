@@ -107,6 +107,27 @@ def test_the_healthcheck_is_that_of_the_image() -> None:
         assert f"--{name}={health[name]} " in dockerfile
 
 
+def test_the_commands_of_the_readme_are_those_of_the_file() -> None:
+    readme = (ROOT / "README.md").read_text()
+    commands = re.findall(r"^docker compose .+?(?=  #|$)", readme, re.MULTILINE)
+    assert len(commands) == 3
+    profiles = {name for service in SERVICES.values() for name in service.get("profiles", ())}
+    for command in commands:
+        words = command.split()
+        assert words[-2:] == ["up", "--build"], command
+        for option, value in zip(words[2:-2:2], words[3:-2:2], strict=True):
+            known = value in profiles if option == "--profile" else (ROOT / value).is_file()
+            assert known, command
+        # Without the platform's stand-in the profile would ask the real one.
+        assert ("demo" in words) is ("deploy/demo.env" in words)
+
+
+def test_whoever_reaches_grafana_may_only_look() -> None:
+    environment = SERVICES["grafana"]["environment"]
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+
+
 @pytest.mark.parametrize("name", ["autopilot", "caddy"])
 def test_nobody_is_killed_while_the_router_drains(name: str) -> None:
     assert seconds(SERVICES[name]["stop_grace_period"]) >= stop_seconds() + 10

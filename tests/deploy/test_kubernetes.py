@@ -44,6 +44,7 @@ def test_the_service_monitor_is_valid_and_names_a_port_of_the_service(tmp_path: 
     assert monitor["spec"]["selector"]["matchLabels"] == service["metadata"]["labels"]
     ports = {port["name"] for port in service["spec"]["ports"]}
     assert {each["port"] for each in monitor["spec"]["endpoints"]} <= ports
+    assert {each["path"] for each in monitor["spec"]["endpoints"]} == {"/metrics"}
     assert json.loads(SCHEMA.read_text())["additionalProperties"] is False
 
 

@@ -107,6 +107,8 @@ def test_pre_commit_runs_lint_format_and_the_secret_scan_from_the_environment() 
     for hook in hooks.values():
         assert hook["language"] == "system"
         assert hook["entry"].startswith(".venv/bin/")
+    # A key may stand in any file.
+    assert hooks["secrets"]["always_run"] is True
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=name)
