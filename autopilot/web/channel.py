@@ -154,12 +154,17 @@ class AutopilotChannel(http.HTTPChannel):
             self._patience.await_(Awaited.NOTHING)
         super().allContentReceived()
 
+    def write_at_once(self) -> None:
+        """Send what is written from now on without a turn of the reactor, until the answer is whole."""
+        self.transport.eager = True
+
     def requestDone(self, request: Any) -> None:
         """An answer is complete; the next request may be waiting already.
 
         Not while the client does not read: thousands of small requests fit into one segment, and
         their answers would all pile up in the transport.
         """
+        self.transport.eager = False
         self.paused = bool(self.persistent and self._waitingForTransport)
         if self._patience is not None and self.persistent and not self.paused:
             self._patience.await_(Awaited.REQUEST)
