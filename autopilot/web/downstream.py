@@ -28,7 +28,6 @@ class RequestDownstream:
         self._request = request
         self._clock = clock
         self._open = True
-        self._flowing = False
         self._exchange: Deferred[None] | None = None
         self._producer: IPushProducer | None = None
         self._reset: ResetWhenFlushed | None = None
@@ -67,9 +66,6 @@ class RequestDownstream:
         """See `IDownstream`."""
         if self._open and not self.broken:
             self._request.write(data)
-            if not self._flowing:
-                self._flowing = True
-                self._request.channel.write_at_once()
 
     def register_producer(self, producer: IPushProducer) -> None:
         """See `IDownstream`."""

@@ -84,7 +84,6 @@ class Wire(StringTransport):
         # Any, because mypy would take what has been asserted once for settled.
         self.half_closed: Any = False
         self.aborted: Any = False
-        self.eager: Any = False
         self.unsent = 0
         self.taken = 0
 
