@@ -13,12 +13,8 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
 from autopilot.connection_pool import ConnectionPool
-from autopilot.controlplane.refresher import (
-    Refresher,
-    Source,
-    catalog_publisher,
-    utilization_publisher,
-)
+from autopilot.controlplane.publisher import Parsing, Publisher, in_a_thread
+from autopilot.controlplane.refresher import Refresher, Source
 from autopilot.controlplane.state import RoutingState
 from autopilot.dataplane.engine import Engine
 from autopilot.dataplane.journal import refusal_recorder
@@ -149,14 +145,16 @@ def make_service(
     monotonic: Seconds = time.monotonic,
     wall: Seconds = time.time,
     forced: Callable[[], None] = lambda: None,
+    parsing: Parsing | None = None,
 ) -> AutopilotService:
     """The whole router as a service that has done nothing yet.
 
-    `reactor` needs TCP and time; `monotonic` dates fetches, `wall` is compared with the feed's own
-    timestamps.
+    `reactor` needs TCP and time, and threads unless `parsing` is given; `monotonic` dates fetches,
+    `wall` is compared with the feed's own timestamps.
     """
     metrics = Metrics(CollectorRegistry())
-    state = RoutingState(selector, monotonic=monotonic)
+    state = RoutingState(selector)
+    publisher = Publisher(state, parsing=parsing or in_a_thread(reactor), monotonic=monotonic)
     metrics.watch(state, monotonic=monotonic, wall=wall)
     metrics.watch_process()
     upstream_pool = ClientPool(
@@ -210,7 +208,7 @@ def make_service(
         upstream_pool,
         feeds_pool,
         UpstreamService(upstream),
-        *_refreshers(settings, state, feeds_pool.pool, reactor, metrics),
+        *_refreshers(settings, publisher, feeds_pool.pool, reactor, metrics),
         listener,
     ]
     for child in children:
@@ -219,7 +217,11 @@ def make_service(
 
 
 def _refreshers(
-    settings: Settings, state: RoutingState, pool: ConnectionPool, reactor: Any, metrics: Metrics
+    settings: Settings,
+    publisher: Publisher,
+    pool: ConnectionPool,
+    reactor: Any,
+    metrics: Metrics,
 ) -> list[Refresher]:
     client = make_client(
         reactor,
@@ -236,24 +238,14 @@ def _refreshers(
                 timeout=settings.control_plane_timeout,
                 max_bytes=settings.control_plane_max_bytes,
             ),
-            publish,
+            publisher,
             client=client,
             clock=reactor,
             metrics=metrics,
         )
-        for feed, url, interval, publish in (
-            (
-                Feed.CATALOG,
-                settings.models_url,
-                settings.models_refresh,
-                catalog_publisher(state),
-            ),
-            (
-                Feed.UTILIZATION,
-                settings.utilization_url,
-                settings.utilization_refresh,
-                utilization_publisher(state),
-            ),
+        for feed, url, interval in (
+            (Feed.CATALOG, settings.models_url, settings.models_refresh),
+            (Feed.UTILIZATION, settings.utilization_url, settings.utilization_refresh),
         )
     ]
 

@@ -6,8 +6,9 @@ byte before it, an end after the end.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, execute
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
@@ -28,6 +29,15 @@ Fields = Sequence[tuple[bytes, bytes]]
 JSON_FIELDS: Fields = ((b"Content-Type", b"application/json"),)
 PLAIN_FIELDS: Fields = ((b"Content-Type", b"text/plain"),)
 STREAM_FIELDS: Fields = ((b"Content-Type", b"text/event-stream"),)
+
+
+T = TypeVar("T")
+
+
+def at_once(parse: Callable[[bytes], T], body: bytes) -> Deferred[T]:
+    """Parsing without a thread: for reactors in memory, which have none."""
+    parsed: Deferred[T] = execute(parse, body)
+    return parsed
 
 
 class MisuseError(Exception):

@@ -31,7 +31,7 @@ from autopilot.service import (
     make_service,
 )
 from autopilot.settings import load
-from autopilot.testing import AlphabeticSelector
+from autopilot.testing import AlphabeticSelector, at_once
 from autopilot.web.listener import LISTEN_BACKLOG, Listener, bound_port
 from tests.test_http_client import Line, Net
 
@@ -116,6 +116,7 @@ class Bench:
             self.net.reactor,
             monotonic=self.net.reactor.seconds,
             wall=self.net.reactor.seconds,
+            parsing=at_once,
         )
 
     def _listen_closing(self, port: int, factory: Any, **more: Any) -> IListeningPort:

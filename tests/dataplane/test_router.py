@@ -299,10 +299,10 @@ class CountingSelector:
 
 def test_no_request_ever_calls_the_selector() -> None:
     selector = CountingSelector()
-    state = RoutingState(cast("ISelector", selector), monotonic=lambda: 0.0)
-    state.catalog_fetched(picture_of(*NAMES).catalog)
+    state = RoutingState(cast("ISelector", selector))
+    state.catalog_fetched(picture_of(*NAMES).catalog, at=0.0)
     chutes = [Chute(name=name, chute_id=name, active_instance_count=1) for name in NAMES]
-    state.utilization_fetched(Utilization(chutes=tuple(chutes)))
+    state.utilization_fetched(Utilization(chutes=tuple(chutes)), at=0.0)
     published = selector.calls
     assert published == 1
     bench = Bench(source=state)
@@ -310,7 +310,7 @@ def test_no_request_ever_calls_the_selector() -> None:
     assert bench.ask(f"a,{ALIAS}", client="two", failing=["a"]) == ["a", "e"]
     assert bench.ask("c") == ["c"]
     assert selector.calls == published
-    state.utilization_fetched(Utilization(chutes=tuple(chutes[:2])))
+    state.utilization_fetched(Utilization(chutes=tuple(chutes[:2])), at=0.0)
     assert bench.ask(ALIAS, client="three") == ["b"]
     assert selector.calls == published + 1
 
