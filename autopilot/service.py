@@ -23,6 +23,7 @@ from autopilot.controlplane.state import RoutingState
 from autopilot.dataplane.engine import Engine
 from autopilot.dataplane.journal import refusal_recorder
 from autopilot.dataplane.router import Limits, Router
+from autopilot.dataplane.sticky import MemorySticky
 from autopilot.dataplane.upstream import Upstream
 from autopilot.http_client import make_client
 from autopilot.interfaces import ISelector, Seconds
@@ -286,7 +287,9 @@ def _api(
     router = Router(
         engine,
         state,
-        StickyTable(ttl=settings.sticky_ttl, max_entries=settings.sticky_max_entries),
+        MemorySticky(
+            StickyTable(ttl=settings.sticky_ttl, max_entries=settings.sticky_max_entries), monotonic
+        ),
         rests,
         secret=secrets.token_bytes(32),
         limits=Limits(
