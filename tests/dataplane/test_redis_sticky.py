@@ -494,6 +494,8 @@ def test_a_lost_connection_is_made_anew_by_the_next_lookup_which_waits_for_it() 
 def test_a_connection_that_takes_long_costs_lookups_no_more_than_their_deadline() -> None:
     bench = Bench()
     bench.time_out(THRESHOLD)
+    # Nor is another one made beside it when the breaker would have one tried.
+    bench.clock.advance(FIRST_PAUSE)
     assert bench.look() == [None]
     assert (bench.dialled, bench.endpoint.cancelled) == (1, 0)
     bench.ready()
@@ -536,6 +538,25 @@ def test_stopped_it_leaves_nothing_and_is_asked_no_more(state: str) -> None:
     bench.clock.advance(100)
     assert bench.look() == [None]
     assert bench.dialled == dialled
+
+
+def test_it_has_stopped_when_the_connection_is_gone_and_not_before() -> None:
+    bench = Bench().ready()
+    stopped: list[object] = []
+    bench.store.stopService().addCallback(stopped.append)
+    assert stopped == []
+    bench.clock.advance(0)
+    assert len(stopped) == 1
+
+
+def test_an_attempt_that_ends_with_the_service_is_no_failure(log: StringIO) -> None:
+    bench = Bench()
+    for _ in range(THRESHOLD - 1):
+        bench.refuse()
+        bench.look()
+    bench.stop()
+    assert bench.unavailable == 0
+    assert events(log) == []
 
 
 def test_it_can_be_started_again() -> None:
