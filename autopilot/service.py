@@ -1,5 +1,6 @@
 """The one place where objects meet: `Settings` become a tree of services."""
 
+import os
 import secrets
 import sys
 import time
@@ -18,10 +19,13 @@ from autopilot.controlplane.refresher import Refresher, Source
 from autopilot.controlplane.state import RoutingState
 from autopilot.dataplane.engine import Engine
 from autopilot.dataplane.journal import refusal_recorder
+from autopilot.dataplane.redis_link import RedisLink, redis_endpoint
+from autopilot.dataplane.redis_sticky import RedisSticky
 from autopilot.dataplane.router import Limits, Router
+from autopilot.dataplane.sticky import MemorySticky
 from autopilot.dataplane.upstream import Upstream
 from autopilot.http_client import make_client
-from autopilot.interfaces import ISelector, Seconds
+from autopilot.interfaces import ISelector, IStickyStore, Seconds
 from autopilot.logs import observer, say
 from autopilot.metrics import Feed, Metrics
 from autopilot.policy.deadlines import Deadlines
@@ -187,8 +191,16 @@ def make_service(
         require_authorization=settings.require_authorization,
     )
     connections = Connections(limits)
+    sticky = _sticky_store(settings, metrics, reactor=reactor, monotonic=monotonic)
     api = _api(
-        settings, state, upstream, metrics, connections, reactor=reactor, monotonic=monotonic
+        settings,
+        state,
+        upstream,
+        metrics,
+        connections,
+        sticky=sticky,
+        reactor=reactor,
+        monotonic=monotonic,
     )
     site = AutopilotSite(
         api.app.resource(),
@@ -208,6 +220,7 @@ def make_service(
         upstream_pool,
         feeds_pool,
         UpstreamService(upstream),
+        *([sticky] if isinstance(sticky, RedisSticky) else []),
         *_refreshers(settings, publisher, feeds_pool.pool, reactor, metrics),
         listener,
     ]
@@ -250,6 +263,23 @@ def _refreshers(
     ]
 
 
+def _sticky_store(
+    settings: Settings, metrics: Metrics, *, reactor: Any, monotonic: Seconds
+) -> RedisSticky | MemorySticky:
+    ttl, most, address = settings.sticky_ttl, settings.sticky_max_entries, settings.sticky_url
+    if address is None or not ttl or not most:
+        return MemorySticky(StickyTable(ttl=ttl, max_entries=most), monotonic)
+    link = RedisLink(redis_endpoint(reactor, address), address, clock=reactor)
+    return RedisSticky(link, ttl=ttl, clock=reactor, now=monotonic, metrics=metrics)
+
+
+def _sticky_secret(settings: Settings) -> bytes:
+    """Shared by all who share a store; without one it dies with the process."""
+    if settings.sticky_url is None:
+        return secrets.token_bytes(32)
+    return os.fsencode(settings.sticky_secret)
+
+
 def _api(
     settings: Settings,
     state: RoutingState,
@@ -257,6 +287,7 @@ def _api(
     metrics: Metrics,
     connections: Connections,
     *,
+    sticky: IStickyStore,
     reactor: Any,
     monotonic: Seconds,
 ) -> Api:
@@ -278,9 +309,9 @@ def _api(
     router = Router(
         engine,
         state,
-        StickyTable(ttl=settings.sticky_ttl, max_entries=settings.sticky_max_entries),
+        sticky,
         rests,
-        secret=secrets.token_bytes(32),
+        secret=_sticky_secret(settings),
         limits=Limits(
             aliases=settings.model_aliases,
             max_list_items=settings.max_model_list_items,

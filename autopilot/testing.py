@@ -16,6 +16,7 @@ from autopilot.interfaces import (
     IDownstream,
     IPictureSource,
     ISelector,
+    IStickyStore,
     IUpstream,
     IUpstreamBody,
     IUpstreamResponse,
@@ -208,6 +209,32 @@ class FakeDownstream:
         if self.status is None or self.end is not None:
             raise MisuseError("an end outside of begin and end")
         self.end = end
+
+
+@implementer(IStickyStore)
+class FakeSticky:
+    """A store far away: the test answers each of `asked`, and sees what was `written` to it."""
+
+    def __init__(self) -> None:
+        self.asked: list[Deferred[str | None]] = []
+        self.cancelled = 0
+        self.written: list[tuple[str, str]] = []
+
+    def get(self, key: bytes) -> Deferred[str | None]:  # noqa: ARG002 - there is one client
+        """See `IStickyStore`."""
+        self.asked.append(Deferred(self._cancel))
+        return self.asked[-1]
+
+    def put(self, key: bytes, model: str) -> None:  # noqa: ARG002 - as in `get`
+        """See `IStickyStore`."""
+        self.written.append(("put", model))
+
+    def forget(self, key: bytes, model: str) -> None:  # noqa: ARG002 - as in `get`
+        """See `IStickyStore`."""
+        self.written.append(("forget", model))
+
+    def _cancel(self, _asked: Deferred[str | None]) -> None:
+        self.cancelled += 1
 
 
 @implementer(IPictureSource)
