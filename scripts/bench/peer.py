@@ -16,9 +16,6 @@ from processes import HOST, Process, surroundings, wait_until
 PATH = "/v1/chat/completions"
 MODEL = "bench/model"
 
-START_SECONDS = 30.0
-"""How long a peer may take until it answers."""
-
 _OK = 200
 _STOP_SECONDS = 8.0
 _ASK_SECONDS = 5.0
@@ -78,7 +75,7 @@ class Peer(Protocol):
         that pools of threads are sized for one core. At the end of the `with` all of it is gone.
 
         Raises:
-            NotStartedError: it does not answer a question within half a minute.
+            NotStartedError: it does not answer a question in bounded time.
         """
 
 
@@ -96,6 +93,8 @@ class Gateway(ABC):
     name: str
     fast = True
     speaks_tls = True
+    start_seconds = 30.0
+    """How long it may take until it answers."""
 
     @abstractmethod
     def install(self, home: Path) -> str | Absent:
@@ -136,7 +135,7 @@ class Gateway(ABC):
         )
         fields = self.headers(upstream=upstream, tls=ca is not None)
         with _all_gone_after(process) as family:
-            _await_answer(process, lambda: answers(port, fields))
+            _await_answer(process, lambda: answers(port, fields), self.start_seconds)
             family.extend(_descendants(process.pid))
             yield [process.pid, *family]
 
@@ -157,18 +156,18 @@ def _all_gone_after(process: Process) -> Iterator[list[int]]:
         _end(family)
 
 
-def _await_answer(process: Process, answering: Callable[[], bool]) -> None:
+def _await_answer(process: Process, answering: Callable[[], bool], seconds: float) -> None:
     """Return once it answers.
 
     Raises:
         NotStartedError: it ended, or did not answer in time.
     """
-    if wait_until(lambda: process.exit_code is not None or answering(), START_SECONDS):
+    if wait_until(lambda: process.exit_code is not None or answering(), seconds):
         if process.exit_code is None:
             return
         raise NotStartedError(f"{process.name} ended: {_last_words(process)}")
     raise NotStartedError(
-        f"{process.name} did not answer within {START_SECONDS:.0f} s: {_last_words(process)}"
+        f"{process.name} did not answer within {seconds:g} s: {_last_words(process)}"
     )
 
 

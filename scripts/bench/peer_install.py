@@ -91,7 +91,8 @@ def from_pypi(folder: Path, requirement: str) -> Absent | None:
     python = folder / "bin" / "python"
     for command in (
         (uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder),
-        (uv, "pip", "install", "--quiet", "--python", python, requirement),
+        # Compiled now, so that a first start takes no longer than the others.
+        (uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, requirement),
     ):
         done = run(command)
         if isinstance(done, Absent):

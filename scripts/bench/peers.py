@@ -1,25 +1,28 @@
 """The gateways that `make bench` compares ours with; run as a script, it tries each of them once."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from peer import Absent, NotStartedError, Peer
+from peer import MODEL, Absent, NotStartedError, Peer
+from peer_gateways import LiteLlm, Portkey, Smg, VllmRouter
 from peer_proxies import HaProxy, Nginx
 from peer_trial import Trial
 from processes import ROOT
 
 __all__ = ["PEERS", "Absent", "NotStartedError", "Peer", "upstream_files"]
 
-PEERS: tuple[Peer, ...] = (Nginx(), HaProxy())
+PEERS: tuple[Peer, ...] = (Nginx(), HaProxy(), VllmRouter(), Smg(), LiteLlm(), Portkey())
 
 
 def upstream_files() -> dict[str, str]:
     """What peers ask an upstream for before they use it: the file's name in its --root, and its text."""
-    return {}
+    model = {"id": MODEL, "object": "model", "created": 1_700_000_000, "owned_by": "bench"}
+    return {"_v1_models": json.dumps({"object": "list", "data": [model]})}
 
 
 def main() -> int:

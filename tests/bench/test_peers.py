@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from peer import Absent, Gateway, Launch, NotStartedError
+from peer_gateways import LiteLlm, Portkey, Smg, VllmRouter, litellm_config
 from peer_install import from_debian, from_npm, from_pypi, run
 from peer_proxies import haproxy_config, nginx_config
 from peer_trial import EVENTS, INTERVAL, stream_fault
@@ -72,6 +74,35 @@ def test_haproxy_verifies_an_https_upstream() -> None:
     text = haproxy_config(port=18, upstream=80, ca=CA)
     assert f'127.0.0.1:80 ssl verify required ca-file "{CA}"' in text
     assert "verifyhost localhost" in text
+
+
+@pytest.mark.parametrize(("ca", "scheme"), [(None, "http"), (CA, "https")])
+def test_litellm_has_one_model_and_the_upstream(ca: Path | None, scheme: str) -> None:
+    config = yaml.safe_load(litellm_config(upstream=80, ca=ca))
+    (model,) = config["model_list"]
+    assert model["model_name"] == "bench/model"
+    assert model["litellm_params"]["model"] == "openai/bench/model"
+    assert model["litellm_params"]["api_base"] == f"{scheme}://127.0.0.1:80/v1"
+    assert config["litellm_settings"]["telemetry"] is False
+
+
+@pytest.mark.parametrize("peer", [VllmRouter(), Smg(), LiteLlm(), Portkey()], ids=lambda p: p.name)
+def test_an_https_upstream_comes_with_whom_to_trust(peer: Gateway, tmp_path: Path) -> None:
+    def launch(ca: Path | None) -> str:
+        made = peer.launch(port=18, upstream=80, ca=ca, home=tmp_path, directory=tmp_path)
+        return " ".join([*map(str, made.command), *made.settings.values()])
+
+    assert str(CA) in launch(CA)
+    assert str(CA) not in launch(None)
+
+
+def test_portkey_is_told_its_upstream_by_each_request() -> None:
+    assert Portkey().headers(upstream=80, tls=False) == {
+        "x-portkey-provider": "openai",
+        "x-portkey-custom-host": "http://127.0.0.1:80/v1",
+    }
+    host = Portkey().headers(upstream=80, tls=True)["x-portkey-custom-host"]
+    assert host == "https://127.0.0.1:80/v1"
 
 
 def test_a_command_that_fails_says_which_and_what_it_said_last(tmp_path: Path) -> None:
