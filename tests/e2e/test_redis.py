@@ -30,7 +30,7 @@ from tests.e2e.redis_server import RedisServer, free_port, needs_redis, redis_se
 
 pytestmark = needs_redis
 
-SHARED = "shared by these tests only"
+SHARED, OTHERS = "shared by these tests only", "shared by nobody else"
 PREFIX = b"autopilot:sticky:"
 LOOKUPS = "autopilot_sticky_store_lookups_total"
 UNAVAILABLE = "autopilot_sticky_store_unavailable"
@@ -86,7 +86,7 @@ def test_a_client_is_treated_alike_by_all_who_share_the_store_and_its_secret(
     with (
         sharing(tmp_path, upstream, redis.url) as one,
         sharing(tmp_path, upstream, redis.url) as other,
-        sharing(tmp_path, upstream, redis.url, STICKY_SECRET="another one of theirs") as stranger,
+        sharing(tmp_path, upstream, redis.url, STICKY_SECRET=OTHERS) as stranger,
     ):
         assert selected(other, fresh("token")) == BEST
         token = kept(one, other)
