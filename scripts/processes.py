@@ -89,6 +89,17 @@ class Process:
         self.stop()
 
     @property
+    def pid(self) -> int:
+        """Its number in the system.
+
+        Raises:
+            RuntimeError: it was not started.
+        """
+        if self._child is None:
+            raise RuntimeError(f"{self.name} was not started")
+        return self._child.pid
+
+    @property
     def exit_code(self) -> int | None:
         """How it ended, minus the signal's number if by one; None while it lives."""
         return None if self._child is None else self._child.poll()
