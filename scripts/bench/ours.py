@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accounting import pinned
-from peers import Absent, Peer
+from peers import Absent, NotStartedError, Peer
 from processes import HOST, ROOT, Process, is_ready, surroundings, wait_until
 
 MODEL = "bench/model"
@@ -35,7 +35,11 @@ class Autopilot:
         return {}
 
     def install(self, home: Path) -> str | Absent:  # noqa: ARG002 - the interface's
-        """It is there. The version is the one that its code says it is."""
+        """It is there."""
+        return self.version()
+
+    def version(self) -> str:
+        """The one that its code says it is."""
         told = (self.checkout / "autopilot" / "__init__.py").read_text(encoding="utf-8")
         return told.partition('__version__ = "')[2].partition('"')[0]
 
@@ -53,7 +57,7 @@ class Autopilot:
         """One process, once it is ready.
 
         Raises:
-            RuntimeError: it does not become ready.
+            NotStartedError: it does not become ready.
         """
         own = self.checkout / ".venv" / "bin" / "twistd"
         twistd = own if own.exists() else Path(sys.executable).with_name("twistd")
@@ -78,7 +82,7 @@ class Autopilot:
         )
         with process:
             if not wait_until(lambda: is_ready(port), _START_SECONDS):
-                raise RuntimeError(f"autopilot does not become ready:\n{process.tail()}")
+                raise NotStartedError(f"autopilot does not become ready:\n{process.tail()}")
             yield [process.pid]
 
 

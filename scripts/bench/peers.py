@@ -19,6 +19,10 @@ class Absent:
     reason: str
 
 
+class NotStartedError(Exception):
+    """A peer is installed but does not answer."""
+
+
 class Peer(Protocol):
     """A gateway under measurement."""
 
@@ -122,7 +126,7 @@ class Nginx:
         command = [*pinned(cpu), "nginx", "-c", str(conf)]
         with Process("nginx", command, environment=surroundings(), log=log) as process:
             if not wait_until(lambda: status_of(port, "/health") is not None, 10):
-                raise RuntimeError(f"nginx does not start:\n{process.tail()}")
+                raise NotStartedError(f"nginx does not start:\n{process.tail()}")
             pid = process.pid
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
             yield [pid, *map(int, children)]

@@ -1,58 +1,129 @@
 """The bench: gateways side by side before one upstream, what each costs and how long it takes."""
 
 import argparse
+import json
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+# The scripts find each other by their folders.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import programs
-from accounting import GATEWAY_CORE
-from figures import Bench, chunk_cost, request_cost
+from authority import Authority
 from ours import Autopilot, Direct, files
 from peers import PEERS, Peer, upstream_files
-from processes import free_ports
+from plots import draw
+from processes import ROOT
 from programs import HOME
+from report import in_readme, page
+from results import Results
+from surveyed import survey
+from visits import QUICK_LEAVES_OUT, Account, Plan, Progress, Visits, chosen, install
+
+PAGE = "BENCHMARKS.md"
+FOLDER = "benchmarks"
+
+_ROUNDS, _QUICK_ROUNDS = 3, 2
+_SECONDS, _QUICK_SECONDS = 4.0, 2.0
 
 
-def main() -> int:
-    """Run it; the exit code is 0 when all that was asked for could be measured."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", metavar="PEER[,PEER]", default="", help="these gateways")
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of a window")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--router", type=Path, help="a checkout of the router to measure")
-    options = parser.parse_args()
-    router = Autopilot(checkout=options.router.resolve()) if options.router else Autopilot()
-    everybody: tuple[Peer, ...] = (Direct(), router, *PEERS)
-    only = {part.strip() for part in options.only.split(",") if part.strip()}
-    chosen = [peer for peer in everybody if not only or peer.name in only]
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; the exit code is 0 when there is a report."""
+    options = _options(arguments)
+    if options.render:
+        _write(json.loads(_raw_of(options.into).read_text(encoding="utf-8")), options.into)
+        return 0
+    everybody: tuple[Peer, ...] = (Direct(), options.router, *PEERS)
+    try:
+        peers = chosen(everybody, options.only)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    progress = Progress()
+    progress.say("compiling, installing")
     programs.build()
-    with programs.upstream(
-        files=upstream_files() | files(), certificate=None, ca=None, log=HOME / "upstream.log"
-    ) as upstream:
-        for _ in range(options.rounds):
-            for peer in chosen:
-                (port,) = free_ports(1)
-                home = HOME / peer.name
-                with peer.running(
-                    port=port,
-                    upstream=upstream.port,
-                    ca=None,
-                    home=home,
-                    log=HOME / f"{peer.name}.log",
-                    cpu=GATEWAY_CORE,
-                ) as pids:
-                    bench = Bench(
-                        peer=peer,
-                        port=port if pids else upstream.port,
-                        pids=pids or [upstream.pid],
-                        upstream=upstream,
-                        seconds=options.seconds,
-                    )
-                    seen = chunk_cost(bench) | request_cost(bench)
-                    print(peer.name, {k: round(v, 2) for k, v in seen.items()}, flush=True)
+    meta = {
+        **survey(options.router),
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "only": options.only,
+        "left_out": QUICK_LEAVES_OUT if options.quick else "",
+    }
+    accounts = install(peers, progress)
+    plan = Plan(rounds=options.rounds, seconds=options.seconds, quick=options.quick)
+    _measure(accounts, plan)
+    raw = {"meta": meta, "peers": {each.peer.name: each.raw() for each in accounts}}
+    _write(raw, options.into)
     return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="run.py", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="under five minutes, fewer figures")
+    parser.add_argument("--only", metavar="NAME[,NAME]", default="", help="these gateways")
+    parser.add_argument("--seconds", type=float, help="length of a window")
+    parser.add_argument("--rounds", type=int, help="how often each figure is taken")
+    parser.add_argument(
+        "--render",
+        action="store_true",
+        help="write the report of the last run again, measure nothing",
+    )
+    parser.add_argument(
+        "--into", type=Path, metavar="DIR", help="write there, and leave report and README alone"
+    )
+    parser.add_argument(
+        "--router",
+        type=lambda path: Autopilot(checkout=Path(path).resolve()),
+        default=Autopilot(),
+        metavar="DIR",
+        help="a checkout of the router to measure instead of this one",
+    )
+    options = parser.parse_args(arguments)
+    options.rounds = options.rounds or (_QUICK_ROUNDS if options.quick else _ROUNDS)
+    options.seconds = options.seconds or (_QUICK_SECONDS if options.quick else _SECONDS)
+    return options
+
+
+def _measure(accounts: Sequence[Account], plan: Plan) -> None:
+    authority = Authority(HOME / "tls")
+    answers = upstream_files() | files()
+    with ExitStack() as stack:
+        plain, tls = (
+            stack.enter_context(
+                programs.upstream(
+                    files=answers,
+                    certificate=authority.server if name == "tls" else None,
+                    ca=authority.certificate if name == "tls" else None,
+                    log=HOME / "logs" / f"upstream-{name}.log",
+                )
+            )
+            for name in ("plain", "tls")
+        )
+        Visits(accounts, plain, tls, plan).run()
+
+
+def _folder(into: Path | None) -> Path:
+    return ROOT / "research" if into is None else into
+
+
+def _raw_of(into: Path | None) -> Path:
+    return _folder(into) / FOLDER / "raw.json"
+
+
+def _write(raw: dict[str, Any], into: Path | None) -> None:
+    account, folder = _raw_of(into), _folder(into)
+    account.parent.mkdir(parents=True, exist_ok=True)
+    account.write_text(json.dumps(raw, indent=1) + "\n", encoding="utf-8")
+    results = Results(raw)
+    plots = draw(results, account.parent)
+    (folder / PAGE).write_text(page(results, plots, FOLDER), encoding="utf-8")
+    print(f"written: {folder / PAGE}")
+    if into is None:
+        readme = ROOT / "README.md"
+        readme.write_text(in_readme(readme.read_text(encoding="utf-8"), results), encoding="utf-8")
 
 
 if __name__ == "__main__":

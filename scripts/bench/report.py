@@ -1,0 +1,101 @@
+"""The page of a run, `research/BENCHMARKS.md`, and the README's table, rendered from its raw account."""
+
+from collections.abc import Iterator, Sequence
+
+from method import METHOD
+from plots import Plot
+from results import Results
+from tables import SHORT, TABLES, number
+from targets import NOT_MEASURED, Judged, judge
+
+README_BEGIN = "<!-- performance: written by make bench -->"
+README_END = "<!-- end of performance -->"
+
+_MARKS = {True: "ok", False: "**missed**", None: NOT_MEASURED}
+
+
+def page(results: Results, plots: Sequence[Plot], folder: str) -> str:
+    """The whole page; `folder` is where the pictures and the raw account are, seen from it."""
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench`; not by hand. All numbers are of one run on one machine, gateways in",
+        "turn: ratios carry over to other machines, microseconds do not.",
+        "",
+        *_run(results),
+        "",
+        *_targets(judge(results)),
+    ]
+    for table in TABLES:
+        lines += ["", f"## {table.title}", "", table.about, "", *table.lines(results)]
+    if plots:
+        lines += ["", "## Pictures", ""]
+        lines += [f"![{plot.title}]({folder}/{plot.file})" for plot in plots]
+    lines += ["", "## Method", "", METHOD, *_gateways(results)]
+    lines += ["", f"[The raw account]({folder}/raw.json) of this run, for programs.", ""]
+    return "\n".join(lines)
+
+
+def readme_table(results: Results) -> str:
+    """What stands between the README's markers."""
+    return "\n".join(SHORT.lines(results))
+
+
+def in_readme(text: str, results: Results) -> str:
+    """The README with this run's table between its markers.
+
+    Raises:
+        ValueError: it has no markers.
+    """
+    before, begin, rest = text.partition(README_BEGIN)
+    _old, end, after = rest.partition(README_END)
+    if not (begin and end):
+        raise ValueError("the README has no markers for the bench's table")
+    return f"{before}{begin}\n{readme_table(results)}\n{end}{after}"
+
+
+def _run(results: Results) -> Iterator[str]:
+    meta = results.meta
+    yield f"- **When:** {meta['when']}, {meta['rounds']} rounds, windows of {meta['seconds']:g} s."
+    yield f"- **What:** autopilot {meta['router']}, {meta['python']}, {meta['twisted']}."
+    yield f"- **Where:** {meta['machine']}; {meta['system']}."
+    yield f"- **Who else:** load average {meta['load']} when it began."
+    if meta["only"]:
+        yield f"- **Asked for alone:** {meta['only']}; the other gateways were not looked at."
+    if meta["left_out"]:
+        yield f"- **A quick run**, which leaves out: {meta['left_out']}."
+
+
+def _targets(judged: Sequence[Judged]) -> Iterator[str]:
+    yield "## Targets"
+    yield ""
+    yield "| target | to reach | measured | |"
+    yield "| --- | --- | --- | --- |"
+    for each in judged:
+        seen = "" if each.value is None else f"{number(each.value)} {each.target.unit}"
+        yield f"| {each.target.title} | {each.target.reach()} | {seen} | {_MARKS[each.ok]} |"
+    missed = [each for each in judged if each.ok is False]
+    if missed:
+        yield ""
+        yield "What is missed, and why:"
+        yield ""
+    for each in missed:
+        yield f"- {each.target.title}, {each.target.reach()}: {each.why}."
+
+
+def _gateways(results: Results) -> Iterator[str]:
+    yield "## Gateways"
+    yield ""
+    yield "| gateway | version | |"
+    yield "| --- | --- | --- |"
+    for peer in results.names:
+        absent = results.absent(peer)
+        if absent is not None:
+            yield f"| {peer} | absent | {_cell(absent)} |"
+        else:
+            failures = _cell("; ".join(f"not measured: {each}" for each in results.failures(peer)))
+            yield f"| {peer} | {results.version(peer)} | {failures} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
