@@ -28,14 +28,26 @@ class Certificates:
 
     def options(self, kind: str) -> CertificateOptions:
         """A server's side of TLS: `good`, `untrusted`, `expired` or `wrong name`."""
-        issuer = self._stranger if kind == "untrusted" else self._trusted
-        name = "elsewhere.invalid" if kind == "wrong name" else "localhost"
-        age = 10 * _DAY if kind == "expired" else timedelta()
-        key, certificate = issuer.issue(name, age=age)
+        key, certificate = self._issue(kind)
         return CertificateOptions(
             privateKey=crypto.PKey.from_cryptography_key(key),
             certificate=crypto.X509.from_cryptography(certificate),
         )
+
+    def pem(self, kind: str) -> bytes:
+        """The same as one file, certificate and key, for a server that is no part of Python."""
+        key, certificate = self._issue(kind)
+        return certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+
+    def _issue(self, kind: str) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+        issuer = self._stranger if kind == "untrusted" else self._trusted
+        name = "elsewhere.invalid" if kind == "wrong name" else "localhost"
+        age = 10 * _DAY if kind == "expired" else timedelta()
+        return issuer.issue(name, age=age)
 
 
 class _Authority:

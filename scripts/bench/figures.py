@@ -13,7 +13,7 @@ from typing import Any
 import programs
 from accounting import GATEWAY_CORE, OTHER_CORE, Spent, rss_kib
 from ours import body, model_for
-from peers import Peer
+from peer import Peer
 from programs import ENDLESS, HOME, Asked, LoadError, Upstream
 
 INTERVAL = 0.02

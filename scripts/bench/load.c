@@ -8,7 +8,8 @@
  * json: one connection, one question after another for --seconds; the same JSON object.
  * connects: as json, with the connection opened anew for each question.
  *
- * --body FILE is what is sent, --path where, --gap the longest gap in microseconds that is none.
+ * --body FILE is what is sent, --path where, --gap the longest gap in microseconds that is none. Each
+ * --header "Name: value" goes with every request.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -47,6 +48,7 @@ static int ep, chosen_port;
 static const char *path;
 static char *body;
 static size_t body_len;
+static char more_headers[8192];
 static samples delays, firsts, gaps;
 static long long events, windowed, errors, finished, cut;
 static int measuring;
@@ -122,12 +124,12 @@ static int join(conn *c)
 
 static void write_request(conn *c)
 {
-	c->out = malloc(body_len + 512);
+	c->out = malloc(body_len + sizeof more_headers + 512);
 	c->out_len = (size_t)sprintf(c->out,
 				     "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\n"
 				     "Accept: */*\r\nUser-Agent: bench\r\nAuthorization: Bearer bench-%d\r\n"
-				     "Content-Length: %zu\r\n\r\n",
-				     path, chosen_port, c->number, body_len);
+				     "Content-Length: %zu\r\n%s\r\n",
+				     path, chosen_port, c->number, body_len, more_headers);
 	memcpy(c->out + c->out_len, body, body_len);
 	c->out_len += body_len;
 }
@@ -374,6 +376,22 @@ static const char *option(int argc, char **argv, const char *name, const char *o
 	return otherwise;
 }
 
+/* Every --header, each with its end of line; false if there is no room. */
+static int take_headers(int argc, char **argv)
+{
+	size_t used = 0;
+	for (int i = 2; i + 1 < argc; i += 2) {
+		int n;
+		if (strcmp(argv[i], "--header"))
+			continue;
+		n = snprintf(more_headers + used, sizeof more_headers - used, "%s\r\n", argv[i + 1]);
+		if (n < 0 || (size_t)n >= sizeof more_headers - used)
+			return 0;
+		used += (size_t)n;
+	}
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "", *file = option(argc, argv, "--body", "");
@@ -382,6 +400,10 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if (!f) {
 		fprintf(stderr, "load: --body names no file that can be read\n");
+		return 1;
+	}
+	if (!take_headers(argc, argv)) {
+		fprintf(stderr, "load: the headers are too long\n");
 		return 1;
 	}
 	body = malloc(16 << 20);

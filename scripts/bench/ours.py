@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accounting import pinned
-from peers import Absent, NotStartedError, Peer
+from peer import MODEL, Absent, NotStartedError, Peer
 from processes import HOST, ROOT, Process, is_ready, surroundings, wait_until
 
-MODEL = "bench/model"
 ALIAS = "chutesai/AutoPilot"
 
 _START_SECONDS = 20.0
@@ -123,7 +122,7 @@ def model_for(peer: Peer) -> str:
 
 
 def files() -> dict[str, str]:
-    """Catalogue and feed, which the router asks the upstream for: one model, and it has room."""
+    """Catalogue and feed, as files of the upstream: one model, and it has room."""
     model = {
         "id": MODEL,
         "object": "model",
@@ -149,8 +148,8 @@ def files() -> dict[str, str]:
         "scalable": False,
     }
     return {
-        "/v1/models": json.dumps({"object": "list", "data": [model]}),
-        "/chutes/utilization": json.dumps([row]),
+        "_v1_models": json.dumps({"object": "list", "data": [model]}),
+        "_chutes_utilization": json.dumps([row]),
     }
 
 

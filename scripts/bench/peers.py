@@ -1,140 +1,62 @@
-"""The gateways that are measured beside ours, each as a value that can be installed and run."""
+"""The gateways that `make bench` compares ours with; run as a script, it tries each of them once."""
 
-import shutil
-import subprocess
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+import argparse
+import json
+import sys
 from pathlib import Path
-from typing import Protocol
+from tempfile import TemporaryDirectory
 
-from accounting import pinned
-from processes import Process, status_of, surroundings, wait_until
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from peer import MODEL, Absent, NotStartedError, Peer
+from peer_gateways import LiteLlm, Portkey, Smg, VllmRouter
+from peer_proxies import HaProxy, Nginx
+from peer_trial import Trial
+from processes import ROOT
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Absent:
-    """Why a peer cannot be measured here."""
+__all__ = ["PEERS", "Absent", "NotStartedError", "Peer", "upstream_files"]
 
-    reason: str
-
-
-class NotStartedError(Exception):
-    """A peer is installed but does not answer."""
-
-
-class Peer(Protocol):
-    """A gateway under measurement."""
-
-    @property
-    def name(self) -> str:
-        """As tables and `--only` spell it."""
-
-    @property
-    def fast(self) -> bool:
-        """Whether one core carries 10,000 chunks a second."""
-
-    @property
-    def speaks_tls(self) -> bool:
-        """Whether it can be told to trust our authority."""
-
-    def headers(self, *, upstream: int, tls: bool) -> dict[str, str]:
-        """What requests need beside the usual."""
-
-    def install(self, home: Path) -> str | Absent:
-        """Make it usable under `home`; its version."""
-
-    def running(
-        self,
-        *,
-        port: int,
-        upstream: int,
-        ca: Path | None,
-        home: Path,
-        log: Path,
-        cpu: int | None = None,
-    ) -> AbstractContextManager[list[int]]:
-        """Runs it before the upstream; yields the processes that count."""
-
-
-_NGINX = """
-daemon off; pid {home}/nginx.pid; error_log {home}/nginx-error.log;
-worker_processes 1;
-events {{ worker_connections 8192; }}
-http {{
-  access_log {home}/nginx-access.log; client_max_body_size 8m;
-  client_body_temp_path {home}/nginx-body; proxy_temp_path {home}/nginx-proxy;
-  fastcgi_temp_path {home}/nginx-f; uwsgi_temp_path {home}/nginx-u; scgi_temp_path {home}/nginx-s;
-  keepalive_requests 1000000;
-  upstream u {{ server {where}; keepalive 1024; keepalive_requests 1000000; }}
-  server {{
-    listen 127.0.0.1:{port} backlog=4096;
-    location / {{
-      proxy_pass {scheme}://u; proxy_http_version 1.1; proxy_set_header Connection "";
-      proxy_buffering off; {tls}
-    }}
-  }}
-}}
-"""
-
-
-class Nginx:
-    """The floor: a reverse proxy in C that looks at nothing."""
-
-    name = "nginx"
-    fast = True
-    speaks_tls = True
-
-    def headers(self, *, upstream: int, tls: bool) -> dict[str, str]:  # noqa: ARG002 - the interface's
-        """None."""
-        return {}
-
-    def install(self, home: Path) -> str | Absent:  # noqa: ARG002 - the interface's
-        """From the system."""
-        program = shutil.which("nginx")
-        if program is None:
-            return Absent(reason="nginx is not installed")
-        told = subprocess.run([program, "-v"], capture_output=True, text=True, check=True)
-        return told.stderr.rpartition("/")[2].strip()
-
-    @contextmanager
-    def running(
-        self,
-        *,
-        port: int,
-        upstream: int,
-        ca: Path | None,
-        home: Path,
-        log: Path,
-        cpu: int | None = None,
-    ) -> Iterator[list[int]]:
-        """One worker; the master, which sleeps, counts too."""
-        home.mkdir(parents=True, exist_ok=True)
-        where = f"127.0.0.1:{upstream}"
-        tls = (
-            f"proxy_ssl_trusted_certificate {ca}; proxy_ssl_verify on; proxy_ssl_name localhost;"
-            "proxy_ssl_session_reuse on;"
-            if ca
-            else ""
-        )
-        conf = home / "nginx.conf"
-        conf.write_text(
-            _NGINX.format(
-                home=home, port=port, where=where, scheme="https" if ca else "http", tls=tls
-            )
-        )
-        command = [*pinned(cpu), "nginx", "-c", str(conf)]
-        with Process("nginx", command, environment=surroundings(), log=log) as process:
-            if not wait_until(lambda: status_of(port, "/health") is not None, 10):
-                raise NotStartedError(f"nginx does not start:\n{process.tail()}")
-            pid = process.pid
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            yield [pid, *map(int, children)]
-
-
-PEERS: tuple[Peer, ...] = (Nginx(),)
+PEERS: tuple[Peer, ...] = (Nginx(), HaProxy(), VllmRouter(), Smg(), LiteLlm(), Portkey())
 
 
 def upstream_files() -> dict[str, str]:
-    """What the peers ask the upstream for."""
-    return {}
+    """What peers ask an upstream for before they use it: the file's name in its --root, and its text."""
+    model = {"id": MODEL, "object": "model", "created": 1_700_000_000, "owned_by": "bench"}
+    return {"_v1_models": json.dumps({"object": "list", "data": [model]})}
+
+
+def main() -> int:
+    """Install each peer, ask each a question and for a stream; the exit code says if all were well."""
+    names = [peer.name for peer in PEERS]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="PEER", help=f"of {', '.join(names)}")
+    chosen = parser.parse_args().names or names
+    if strangers := sorted(set(chosen) - set(names)):
+        parser.error(f"there is no peer {', '.join(strangers)}")
+    home = ROOT / ".bench"
+    well = True
+    with TemporaryDirectory() as folder:
+        trial = Trial(Path(folder), upstream_files())
+        if unready := trial.prepare():
+            print(f"the upstream cannot be compiled: {unready.reason}", file=sys.stderr)
+            return 1
+        for peer in (peer for peer in PEERS if peer.name in chosen):
+            wrong = _try(peer, trial, home)
+            well = well and not wrong
+    return 0 if well else 1
+
+
+def _try(peer: Peer, trial: Trial, home: Path) -> bool:
+    """Say how the peer does; whether anything is wrong."""
+    version = peer.install(home)
+    if isinstance(version, Absent):
+        print(f"{peer.name}: absent: {version.reason}", flush=True)
+        return True
+    plain = trial.plain(peer, home=home)
+    tls = trial.tls(peer, home=home) if peer.speaks_tls else "not spoken"
+    print(f"{peer.name} {version}: {plain or 'ok'}; TLS: {tls or 'ok'}", flush=True)
+    return bool(plain or (tls and peer.speaks_tls))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -94,8 +94,8 @@ def upstream(
     """
     root = HOME / "root"
     root.mkdir(parents=True, exist_ok=True)
-    for path, text in files.items():
-        (root / path.replace("/", "_")).write_text(text, encoding="utf-8")
+    for name, text in files.items():
+        (root / name).write_text(text, encoding="utf-8")
     command = [*pinned(OTHER_CORE), str(HOME / "bin" / "upstream"), "--root", str(root)]
     if certificate is not None:
         command += ["--cert", str(certificate)]

@@ -6,15 +6,17 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 # The scripts find each other by their folders.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import programs
-from authority import Authority
+from lab_certificates import Certificates
 from ours import Autopilot, Direct, files
-from peers import PEERS, Peer, upstream_files
+from peer import Peer
+from peers import PEERS, upstream_files
 from plots import draw
 from processes import ROOT
 from programs import HOME
@@ -88,15 +90,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _measure(accounts: Sequence[Account], plan: Plan) -> None:
-    authority = Authority(HOME / "tls")
     answers = upstream_files() | files()
     with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        certificates = Certificates(folder)
+        server = folder / "server.pem"
+        server.write_bytes(certificates.pem("good"))
         plain, tls = (
             stack.enter_context(
                 programs.upstream(
                     files=answers,
-                    certificate=authority.server if name == "tls" else None,
-                    ca=authority.certificate if name == "tls" else None,
+                    certificate=server if name == "tls" else None,
+                    ca=certificates.authority if name == "tls" else None,
                     log=HOME / "logs" / f"upstream-{name}.log",
                 )
             )

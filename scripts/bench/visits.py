@@ -16,7 +16,7 @@ import figures
 from accounting import GATEWAY_CORE
 from figures import KIB, Bench, Figures
 from ours import Direct
-from peers import Absent, NotStartedError, Peer
+from peer import Absent, NotStartedError, Peer
 from processes import free_ports
 from programs import HOME, LoadError, Upstream
 
@@ -25,7 +25,6 @@ QUICK_LEAVES_OUT = (
     "autopilot and nginx TLS, memory with open streams and the most streams without a gap"
 )
 
-_PEERS = HOME / "peers"
 _SIZES = (16, 150)
 _ALWAYS = frozenset({"autopilot", "nginx"})
 _FAULTS = (LoadError, NotStartedError, OSError, subprocess.SubprocessError)
@@ -92,11 +91,11 @@ class Progress:
 def install(peers: Sequence[Peer], progress: Progress) -> list[Account]:
     """Make them usable; those that cannot be are absent and stay in the account."""
     accounts = []
-    _PEERS.mkdir(parents=True, exist_ok=True)
+    HOME.mkdir(parents=True, exist_ok=True)
     for peer in peers:
         account = Account(peer=peer)
         try:
-            version = peer.install(_PEERS)
+            version = peer.install(HOME)
         except _FAULTS as fault:
             version = Absent(reason=_words(fault))
         if isinstance(version, Absent):
@@ -154,7 +153,7 @@ class Visits:
             port=port,
             upstream=upstream.port,
             ca=upstream.ca,
-            home=_PEERS,
+            home=HOME,
             log=HOME / "logs" / f"{account.peer.name}.log",
             cpu=GATEWAY_CORE,
         )

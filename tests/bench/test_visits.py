@@ -8,8 +8,8 @@ from pathlib import Path
 import figures
 import pytest
 from figures import Bench, Figures
-from ours import ALIAS, MODEL, Autopilot, Direct, body, files, model_for
-from peers import Absent, NotStartedError, Peer
+from ours import ALIAS, Autopilot, Direct, body, files, model_for
+from peer import MODEL, Absent, NotStartedError, Peer
 from programs import LoadError, Upstream
 from visits import Plan, Progress, Visits, chosen, install
 
@@ -148,8 +148,8 @@ def test_a_body_has_its_size_and_says_whether_it_wants_a_stream(size: int, tmp_p
 
 def test_the_router_finds_one_model_with_room_in_what_the_upstream_serves() -> None:
     served = files()
-    (model,) = parse_catalog(served["/v1/models"].encode()).catalog.models
-    (chute,) = parse_utilization(served["/chutes/utilization"].encode()).utilization.chutes
+    (model,) = parse_catalog(served["_v1_models"].encode()).catalog.models
+    (chute,) = parse_utilization(served["_chutes_utilization"].encode()).utilization.chutes
     assert model.id == chute.name == MODEL
     assert model.chute_id == chute.chute_id
     assert chute.active_instance_count > 0

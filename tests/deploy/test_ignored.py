@@ -20,6 +20,7 @@ def ignored(path: str) -> bool:
     "path",
     [
         *("logs/smoke/latest.json", "logs/lab/1/main.log", "logs/packaging/a.whl"),
+        ".bench/nginx/nginx.conf",
         *("logs/test/py311.xml", "testdata/smoke/latest.json"),
         *(".coverage", ".coverage.host.1", "coverage.xml", "htmlcov/index.html"),
         *("build/lib/x.py", "dist/a.whl", "chutes_autopilot.egg-info/PKG-INFO"),
