@@ -1,6 +1,6 @@
 """How the bench measures, in the words of its page."""
 
-from figures import CONNECTIONS, HELD, INTERVAL, SLOW_SHARE, STEPS, STREAMS
+from figures import CONNECTIONS, HELD, INTERVAL, SLOW_CONNECTIONS, SLOW_SHARE, STEPS, STREAMS
 
 METHOD = f"""\
 - **Cores.** One gateway at a time, with one worker, on a core of its own; upstream and client share the
@@ -14,8 +14,9 @@ METHOD = f"""\
 - **Chunks.** {STREAMS} streams over as many connections, each with a client's key of its own, a chunk of
   about 270 bytes each {INTERVAL * 1e3:g} ms; the streams are not in step. A gateway that this would
   saturate gets as many chunks as keep {SLOW_SHARE:.0%} of its core busy, and its row says so.
-- **JSON.** `wrk` with one thread and {CONNECTIONS} connections. The time of single requests, of
-  first events and of chunks is taken by a client in C; each event carries the moment of its sending.
+- **JSON.** `wrk` with one thread and {CONNECTIONS} connections, {SLOW_CONNECTIONS} for a gateway that is
+  slow. The time of single requests, of first events and of chunks is taken by a client in C; each event
+  carries the moment of its sending.
 - **Streams without a gap.** {", ".join(map(str, STEPS))} in turn, until the longest silence of any
   stream is over twice the interval. A number has two tries.
 - **Memory.** Resident set of all the gateway's processes. {HELD} streams have a chunk each 100 ms,

@@ -29,7 +29,7 @@ PAGE = "BENCHMARKS.md"
 FOLDER = "benchmarks"
 
 _ROUNDS, _QUICK_ROUNDS = 3, 2
-_SECONDS, _QUICK_SECONDS = 4.0, 2.0
+_SECONDS, _QUICK_SECONDS = 3.0, 1.5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

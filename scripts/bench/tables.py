@@ -122,7 +122,7 @@ REQUESTS = Table(
     title="A JSON request",
     about=(
         "Processor time of the gateway for each question that is answered whole, in microseconds, by the "
-        "size of the question's body, with 32 clients that ask as fast as they can."
+        "size of the question's body, with clients that ask as fast as they can."
     ),
     columns=(
         figure("json_us", "us, 1 KiB"),

@@ -21,8 +21,8 @@ from processes import free_ports
 from programs import HOME, LoadError, Upstream
 
 QUICK_LEAVES_OUT = (
-    "bodies of 16 and 150 KiB; a second round with TLS; some numbers of streams; and for all but "
-    "autopilot and nginx TLS, memory with open streams and the most streams without a gap"
+    "bodies of 16 and 150 KiB; requests and a second round with TLS; some numbers of streams; and for "
+    "all but autopilot and nginx TLS, memory with open streams and the most streams without a gap"
 )
 
 _SIZES = (16, 150)
@@ -176,18 +176,19 @@ class Visits:
         if not isinstance(account.peer, Direct) and self._plan.whole(account.peer):
             self._figure(account, "memory", lambda: figures.memory(paced))
         self._figure(account, "chunks", lambda: figures.chunk_cost(paced))
+        self._figure(account, "one connection", lambda: figures.one_connection(paced))
         self._figure(account, "requests", lambda: figures.request_cost(paced))
         if not self._plan.quick:
             for size in _SIZES:
                 self._figure(account, f"requests of {size} KiB", partial(_sized, paced, size))
-        self._figure(account, "one connection", lambda: figures.one_connection(paced))
         self._figure(account, "first byte", lambda: figures.first_byte(paced))
         if isinstance(account.peer, Direct) and len(account.rounds) == 1:
             self._figure(account, "alone", lambda: figures.upstream_alone(paced))
 
     def _look_through_tls(self, account: Account, bench: Bench) -> None:
         self._figure(account, "TLS, chunks", lambda: _of_tls(figures.chunk_cost(bench)))
-        self._figure(account, "TLS, requests", lambda: _of_tls(figures.request_cost(bench)))
+        if not self._plan.quick:
+            self._figure(account, "TLS, requests", lambda: _of_tls(figures.request_cost(bench)))
 
     def _search(self, account: Account, bench: Bench) -> None:
         self._progress.say(f"most streams  {account.peer.name}")
