@@ -17,25 +17,39 @@ def pinned(core: int | None) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """Processor time so far, in nanoseconds, of each thread of some processes."""
+class Cost:
+    """Nanoseconds that threads ran, and nanoseconds that they were ready to but waited for a core."""
 
-    by_thread: Mapping[str, int]
+    ran: int = 0
+    waited: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What each thread of some processes has cost so far."""
+
+    by_thread: Mapping[str, Cost]
 
     @classmethod
     def by(cls, pids: Iterable[int]) -> "Spent":
         """As it stands now. A process that is gone has spent nothing."""
         return cls(
             {
-                f"{pid}/{thread.name}": _first_number(thread / "schedstat")
+                f"{pid}/{thread.name}": _cost(thread / "schedstat")
                 for pid in pids
                 for thread in _threads(pid)
             }
         )
 
-    def since(self, before: "Spent") -> int:
-        """Nanoseconds spent after `before`. A thread that ended meanwhile is not counted."""
-        return sum(ns - before.by_thread.get(name, 0) for name, ns in self.by_thread.items())
+    def since(self, before: "Spent") -> Cost:
+        """What was spent after `before`. A thread that ended meanwhile is not counted."""
+        pairs = [
+            (cost, before.by_thread.get(name, Cost())) for name, cost in self.by_thread.items()
+        ]
+        return Cost(
+            ran=sum(now.ran - then.ran for now, then in pairs),
+            waited=sum(now.waited - then.waited for now, then in pairs),
+        )
 
 
 def rss_kib(pids: Iterable[int]) -> int:
@@ -50,11 +64,12 @@ def _threads(pid: int) -> list[Path]:
         return []
 
 
-def _first_number(path: Path) -> int:
+def _cost(path: Path) -> Cost:
     try:
-        return int(path.read_text().split()[0])
-    except (OSError, IndexError):
-        return 0  # the thread has just ended
+        ran, waited, _slices = path.read_text().split()
+    except (OSError, ValueError):
+        return Cost()  # the thread has just ended
+    return Cost(int(ran), int(waited))
 
 
 def _rss_kib(pid: int) -> int:

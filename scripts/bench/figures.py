@@ -1,7 +1,8 @@
 """One gateway's figures: each function is one window of load and says what it saw in numbers.
 
 A figure that cannot be seen raises `LoadError`. Names ending in `_us` are microseconds, `_ms`
-milliseconds, `_kib` KiB, `_cpu` the share of one core; those of `research/benchmarks/raw.json` are these.
+milliseconds, `_kib` KiB, `_cpu` the share of one core, `_wait` the share of the time that the gateway's
+threads waited for it; those of `research/benchmarks/raw.json` are these.
 """
 
 import os
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import programs
-from accounting import GATEWAY_CORE, OTHER_CORE, Spent, rss_kib
+from accounting import GATEWAY_CORE, OTHER_CORE, Cost, Spent, rss_kib
 from ours import body, model_for
 from peer import Peer
 from programs import ENDLESS, HOME, Asked, LoadError, Upstream
@@ -86,13 +87,13 @@ class _Meter:
     def __init__(self, pids: list[int]) -> None:
         self._pids = pids
         self._before = Spent.by(pids)
-        self.ns = 0
+        self.cost = Cost()
 
     def begin(self) -> None:
         self._before = Spent.by(self._pids)
 
     def end(self) -> None:
-        self.ns = Spent.by(self._pids).since(self._before)
+        self.cost = Spent.by(self._pids).since(self._before)
 
 
 def slow_interval(bench: Bench) -> float:
@@ -109,7 +110,7 @@ def slow_interval(bench: Bench) -> float:
         end=meter.end,
     )
     _must_be_well(seen)
-    each: float = meter.ns / 1e9 / seen["events"]
+    each: float = meter.cost.ran / 1e9 / seen["events"]
     return max(INTERVAL, round(STREAMS * each / SLOW_SHARE + 0.05, 1))
 
 
@@ -130,8 +131,9 @@ def chunk_cost(bench: Bench) -> Figures:
     )
     _must_be_well(seen)
     return {
-        "chunk_us": meter.ns / 1e3 / seen["events"],
-        "chunk_cpu": meter.ns / 1e9 / seconds,
+        "chunk_us": meter.cost.ran / 1e3 / seen["events"],
+        "chunk_cpu": meter.cost.ran / 1e9 / seconds,
+        "chunk_wait": meter.cost.waited / 1e9 / seconds,
         "chunks_per_second": seen["events"] / seconds,
         "delay_p50_us": seen["delay"]["p50_us"],
         "delay_p99_us": seen["delay"]["p99_us"],
@@ -150,8 +152,9 @@ def request_cost(bench: Bench, size: int = KIB) -> Figures:
     if seen["failed"] or not seen["requests"]:
         raise LoadError(f"{seen['failed']} of {seen['requests']} requests failed")
     return {
-        "json_us": meter.ns / 1e3 / seen["requests"],
-        "json_cpu": meter.ns / 1e3 / seen["us"],
+        "json_us": meter.cost.ran / 1e3 / seen["requests"],
+        "json_cpu": meter.cost.ran / 1e3 / seen["us"],
+        "json_wait": meter.cost.waited / 1e3 / seen["us"],
         "requests_per_second": seen["requests"] * 1e6 / seen["us"],
     }
 
@@ -267,7 +270,7 @@ def _until_quiet(bench: Bench) -> None:
     for _ in range(_QUIET_TRIES):
         before = Spent.by(bench.pids)
         time.sleep(_QUIET_SECONDS)
-        if Spent.by(bench.pids).since(before) < _QUIET_SHARE * _QUIET_SECONDS * 1e9:
+        if Spent.by(bench.pids).since(before).ran < _QUIET_SHARE * _QUIET_SECONDS * 1e9:
             return
 
 

@@ -16,6 +16,7 @@ NGINX = "nginx"
 RUST_ROUTERS = ("vllm-router", "smg")
 
 _SATURATED = 0.9
+_MUCH_WAITING = 0.1
 _ENOUGH = 3.0
 
 
@@ -130,16 +131,23 @@ class Results:
             )
         elif (self.value(peer, "chunk_cpu") or 0) > _SATURATED:
             notes.append("its core is full")
-        return notes
+        return notes + self._wait_notes(peer, "chunk_wait")
 
     def rate_notes(self, peer: str) -> list[str]:
         """What a reader has to know of this gateway's requests a second."""
         if peer == DIRECT:
             return self._upstream_notes()
-        share = self.value(peer, "json_cpu")
+        share, notes = self.value(peer, "json_cpu"), []
         if share is not None and share < _SATURATED:
-            return [f"not saturated ({share:.0%} of its core): it could do more"]
-        return []
+            notes.append(f"not saturated ({share:.0%} of its core): it could do more")
+        return notes + self._wait_notes(peer, "json_wait")
+
+    def _wait_notes(self, peer: str, figure: str) -> list[str]:
+        # Threads of one gateway wait for each other, too; those of one thread, for strangers alone.
+        waited = self.value(peer, figure)
+        if waited is None or waited < _MUCH_WAITING:
+            return []
+        return [f"waited for its core {waited:.0%} of the time"]
 
     def _upstream_notes(self) -> list[str]:
         rates = {peer: self.value(peer, "requests_per_second") for peer in self.names}

@@ -80,6 +80,14 @@ def test_a_full_core_is_said() -> None:
     assert Results(account).chunk_notes("autopilot") == ["its core is full"]
 
 
+def test_who_waited_for_its_core_says_so() -> None:
+    account = raw()
+    for each in account["peers"]["autopilot"]["rounds"]:
+        each |= {"chunk_wait": 0.25, "json_wait": 0.02}
+    assert Results(account).chunk_notes("autopilot") == ["waited for its core 25% of the time"]
+    assert Results(account).rate_notes("autopilot") == []
+
+
 def test_who_was_not_saturated_says_so(results: Results) -> None:
     assert results.rate_notes("autopilot") == []
     (note,) = results.rate_notes("nginx")
