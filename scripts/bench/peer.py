@@ -31,7 +31,7 @@ class Absent:
     reason: str
 
 
-class NotStartedError(Exception):
+class NotStartedError(RuntimeError):
     """A peer is installed but does not answer; the text says why, in words for the report."""
 
 
@@ -201,12 +201,20 @@ def _descendants(pid: int) -> list[int]:
 
 
 def _end(pids: Sequence[int]) -> None:
-    """Wait for them, and insist with those that have outlived their parent."""
-
-    def alive() -> list[int]:
-        return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
-
-    if not wait_until(lambda: not alive(), _STOP_SECONDS):
-        for pid in alive():
+    """Tell those that have outlived their parent to go, and insist if they do not."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        for pid in filter(_lives, pids):
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, sign)
+        if wait_until(lambda: not any(map(_lives, pids)), _STOP_SECONDS):
+            return
+
+
+def _lives(pid: int) -> bool:
+    """Whether it is there and more than an exit code that nobody has asked for."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    # The name before it, which stands in brackets, may hold anything.
+    return stat.rpartition(")")[2].split()[0] != "Z"

@@ -122,7 +122,7 @@ class Portkey(Gateway):
     fast = False
 
     def install(self, home: Path) -> str | Absent:
-        """From npm, with the version of its server that streams: later ones hold events back."""
+        """From npm. It names no exact version of its HTTP server, and with the latest answers 500."""
         if not shutil.which("node"):
             return Absent(reason="node is not installed")
         packages = {"@portkey-ai/gateway": self.version, "@hono/node-server": "1.13.5"}

@@ -66,7 +66,10 @@ http {{
 
 
 def haproxy_config(*, port: int, upstream: int, ca: Path | None) -> str:
-    """One thread that keeps its connections and holds no event back; its log is its output."""
+    """One thread that keeps its connections and holds no event back; its log is its output.
+
+    Without http-no-delay the kernel waits 200 ms for more to send: events have been seen 107 ms late.
+    """
     verified = (
         f' ssl verify required ca-file "{ca}" sni str(localhost) verifyhost localhost' if ca else ""
     )

@@ -165,6 +165,51 @@ def test_a_package_that_cannot_be_had_is_a_reason(
     assert from_debian("bench-peer") == Absent(reason=reason)
 
 
+ANSWERING = """
+import http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", {port}), Handler).serve_forever()
+"""
+
+
+class Forking(Gateway):
+    """A peer that answers, and whose child does not go when it does."""
+
+    name = "forking"
+
+    def install(self, home: Path) -> str | Absent:
+        return str(home)
+
+    def launch(
+        self, *, port: int, upstream: int, ca: Path | None, home: Path, directory: Path
+    ) -> Launch:
+        assert (upstream, ca, directory) == (1, None, home / "run" / "forking")
+        server = ANSWERING.format(port=port)
+        return Launch(command=("sh", "-c", 'sleep 60 & exec "$0" -c "$1"', sys.executable, server))
+
+
+def names_of(pids: list[int]) -> list[str]:
+    """What runs under these numbers."""
+    files = (Path(f"/proc/{pid}/cmdline") for pid in pids)
+    lines = (file.read_bytes() for file in files if file.exists())
+    return [Path(line.split(b"\0")[0].decode()).name for line in lines if line]
+
+
+def test_children_count_and_are_gone_at_the_end(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    core = min(os.sched_getaffinity(0))
+    with Forking().running(
+        port=port, upstream=1, ca=None, home=tmp_path, log=tmp_path / "forking.log", cpu=core
+    ) as pids:
+        assert names_of(pids) == [Path(sys.executable).name, "sleep"]
+        assert os.sched_getaffinity(pids[0]) == {core}
+    assert names_of(pids) == []
+
+
 class Broken(Gateway):
     """A peer that ends before it answers."""
 
