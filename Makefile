@@ -36,7 +36,7 @@ lint typing smoke packaging: venv ## one part of it
 lab: venv ## every fault of the contract against a real router, under five minutes
 	@$(BIN)/python scripts/lab.py
 
-bench: venv ## gateways side by side, 20 minutes; ARGS=--quick is under five, ARGS=--help says what else
+bench: venv ## gateways side by side, 22 minutes; ARGS=--quick: under five
 	@$(BIN)/python scripts/bench/run.py $(ARGS)
 
 container: ## build the image's stages and run the result, where root, buildah and debootstrap are

@@ -32,8 +32,8 @@ _METHOD = f"""\
 - **Memory.** Resident set of all the gateway's processes. {HELD} streams have a chunk each 100 ms,
   or more rarely where the gateway is slow. What a stream takes includes what the first requests bring
   with them.
-- **Upstream.** A program in C with one thread. With the gateway's core for itself it should answer three
-  times what the best gateway does, or the row of `direct` says so.
+- **Upstream.** A program in C with one thread. Asked without a gateway, beside its client or on the
+  gateway's core, it should answer three times what the best gateway does, or the row of `direct` says so.
 - **TLS.** A certificate for localhost from an authority of the bench's own, which the gateways verify.
 - **Autopilot** runs as users run it, every setting at its default: catalogue and feed are refreshed,
   models ranked, clients kept, metrics counted, a line is logged for each request (to a file), and the

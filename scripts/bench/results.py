@@ -154,14 +154,17 @@ class Results:
         known = [
             (rate, peer) for peer, rate in rates.items() if rate is not None and peer != DIRECT
         ]
-        alone = self.value(DIRECT, "alone_per_second")
-        if not known or alone is None:
+        alone = [self.value(DIRECT, each) for each in ("alone_per_second", "requests_per_second")]
+        top = max((rate for rate in alone if rate is not None), default=None)
+        if not known or top is None:
             return []
         best, peer = max(known)
-        times = f"upstream on the other core: {alone:,.0f}, {alone / best:.1f} times {peer}"
-        if alone >= _ENOUGH * best:
+        times = f"at best {top:,.0f}, {top / best:.1f} times {peer}"
+        if top >= _ENOUGH * best:
             return [times]
-        return [f"{times}, **less than {_ENOUGH:g}**: what it costs is in the fastest rows too"]
+        return [
+            f"{times}, **less than {_ENOUGH:g}**: what the upstream costs is in the fastest rows too"
+        ]
 
     def _values(self, peer: str, figure: str) -> list[float]:
         if peer not in self._peers:

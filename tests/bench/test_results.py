@@ -100,6 +100,14 @@ def test_an_upstream_that_is_not_three_times_the_best_is_marked(
 ) -> None:
     account = raw()
     account["peers"]["direct"]["rounds"][0]["alone_per_second"] = alone
+    assert alone > 30_000  # what it answers beside its client
     (note,) = Results(account).rate_notes("direct")
-    assert f"{alone:,.0f}, {alone / 25_000:.1f} times nginx" in note
+    assert f"at best {alone:,.0f}, {alone / 25_000:.1f} times nginx" in note
     assert ("less than 3" not in note) is well
+
+
+def test_an_upstream_that_answers_more_beside_its_client_is_judged_by_that() -> None:
+    account = raw()
+    for each in account["peers"]["direct"]["rounds"]:
+        each["requests_per_second"] = 80_000.0
+    assert Results(account).rate_notes("direct") == ["at best 80,000, 3.2 times nginx"]
