@@ -13,7 +13,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web._newclient import HTTP11ClientProtocol, HTTPClientParser, ParseError, Request
+from twisted.web._newclient import (
+    BODY,
+    HTTP11ClientProtocol,
+    HTTPClientParser,
+    ParseError,
+    Request,
+)
 from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
@@ -74,6 +80,13 @@ class ResponseParser(HTTPClientParser):
         # LineReceiver holds a line against this before it is whole. What is left of the head's room
         # is the room of the next line, whose LF LineReceiver does not count.
         self.MAX_LENGTH = MAX_HEAD_BYTES - 1
+
+    def dataReceived(self, data: bytes) -> None:
+        """See `IProtocol`. What comes of a body once it has begun needs no looking for lines."""
+        if self.state == BODY:
+            cast("Any", self.bodyDecoder).dataReceived(data)
+        else:
+            super().dataReceived(data)
 
     def lineReceived(self, line: bytes) -> None:
         """See `HTTPParser`: one line of the head, less its LF."""

@@ -48,9 +48,17 @@ class EndpointFactory:
         self._reactor = reactor
         # Without the cache each request would build a TLS context, on pooled connections too.
         self._policy = HostnameCachingHTTPSPolicy(BrowserLikePolicyForHTTPS())
+        # As few as there are origins in the settings. Making one encodes the host's name anew.
+        self._endpoints: dict[tuple[bytes, bytes, int], IStreamClientEndpoint] = {}
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         """See `IAgentEndpointFactory`."""
+        origin = (uri.scheme, uri.host, uri.port)
+        if origin not in self._endpoints:
+            self._endpoints[origin] = self._endpoint(uri)
+        return self._endpoints[origin]
+
+    def _endpoint(self, uri: URI) -> IStreamClientEndpoint:
         endpoint: Any = HostnameEndpoint(
             self._reactor,
             uri.host,
@@ -118,8 +126,10 @@ class WireResponse(proxyForInterface(IResponse)):  # type: ignore[misc]
     def __init__(self, original: IResponse) -> None:
         super().__init__(original)
         self.wire_headers: Headers = original.headers
-        self._shown: Headers = original.headers.copy()
-        self._shown.removeHeader(b"content-encoding")
+        self._shown: Headers = original.headers
+        if self._shown.hasHeader(b"content-encoding"):
+            self._shown = self._shown.copy()
+            self._shown.removeHeader(b"content-encoding")
 
     @property
     def headers(self) -> Headers:
@@ -143,7 +153,8 @@ class TransparentAgent:
         bodyProducer: IBodyProducer | None = None,
     ) -> Deferred[IResponse]:
         """See `IAgent`."""
-        sent = Headers() if headers is None else headers.copy()
+        # Not copied once more: treq hands over a copy that it made to write its own value into.
+        sent = Headers() if headers is None else headers
         sent.setRawHeaders(b"accept-encoding", [self._accept_encoding])
         response = self._agent.request(method, uri, sent, bodyProducer)
         return response.addCallback(WireResponse)

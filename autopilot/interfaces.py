@@ -33,6 +33,28 @@ class IPictureSource(Interface):
     picture: Picture = Attribute("The last published picture; replaced whole, never changed.")
 
 
+class IStickyStore(Interface):
+    """Where the router remembers which model served a client last.
+
+    Stickiness is a saving, not a promise, so that no trouble of a store may cost an answer: nothing
+    here raises, and what cannot be found out in time is not known. A store keeps its own clock, since
+    the time of a shared one is not ours.
+    """
+
+    def get(key: bytes) -> str | Deferred[str | None] | None:
+        """The model of the client that is known by `key`, None if there is none or it is not known.
+
+        It is a Deferred only where it has to be waited for, which costs more than looking into a table.
+        That never fails, unless it is cancelled: then with CancelledError, as the client is gone.
+        """
+
+    def put(key: bytes, model: str) -> None:
+        """`model` has served the client. Nobody waits for this to be done."""
+
+    def forget(key: bytes, model: str) -> None:
+        """`model` has failed: drop the client's place if it is still there. Nobody waits for this."""
+
+
 class IDownstream(Interface):
     """The client's side of one exchange, as the data plane needs it: neither Klein nor a `Request`.
 

@@ -25,6 +25,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 _FRAMES_SHOWN = 5
+# `json.dumps` with a default makes an encoder for each line.
+_ENCODER = json.JSONEncoder(default=str)
 _QUIET = {LogLevel.debug, LogLevel.info}
 
 
@@ -111,7 +113,7 @@ def _places(failure: Failure) -> list[str]:
 
 
 def _as_json(fields: Mapping[str, object]) -> str:
-    return json.dumps(fields, default=str)
+    return _ENCODER.encode(fields)
 
 
 def _as_text(fields: Mapping[str, object]) -> str:

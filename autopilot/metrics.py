@@ -77,6 +77,24 @@ class Feed(StrEnum):
     UTILIZATION = "utilization"
 
 
+class StickyLookup(StrEnum):
+    """What asking the shared sticky store came to; `SKIPPED` is not having asked."""
+
+    HIT = "hit"
+    MISS = "miss"
+    TIMEOUT = "timeout"
+    ERROR = "error"
+    SKIPPED = "skipped"
+
+
+class StickyWrite(StrEnum):
+    """What became of a change to the shared sticky store; `SKIPPED` was not sent."""
+
+    OK = "ok"
+    ERROR = "error"
+    SKIPPED = "skipped"
+
+
 class Metrics:
     """All metrics of one router, registered in `registry`."""
 
@@ -169,6 +187,23 @@ class Metrics:
             ["feed", "reason"],
             registry=registry,
         )
+        self._sticky_lookups = Counter(
+            "autopilot_sticky_store_lookups_total",
+            "Lookups of clients in the shared sticky store by result.",
+            ["result"],
+            registry=registry,
+        )
+        self._sticky_writes = Counter(
+            "autopilot_sticky_store_writes_total",
+            "Changes of clients' places in the shared sticky store by result.",
+            ["result"],
+            registry=registry,
+        )
+        self.sticky_unavailable = Gauge(
+            "autopilot_sticky_store_unavailable",
+            "1 while the shared sticky store is not asked because it failed.",
+            registry=registry,
+        )
         Gauge(
             "autopilot_build_info", "The running version.", ["version"], registry=registry
         ).labels(version=__version__).set(1)
@@ -187,6 +222,10 @@ class Metrics:
             self.stream_ends.labels(end=end.value)
         for phase in Phase:
             self.clients_gone.labels(phase=phase.value)
+        for lookup in StickyLookup:
+            self._sticky_lookups.labels(result=lookup.value)
+        for write in StickyWrite:
+            self._sticky_writes.labels(result=write.value)
 
     def watch(self, source: IPictureSource, *, monotonic: Seconds, wall: Seconds) -> None:
         """Register the gauges that read the published picture at each scrape.
@@ -289,6 +328,14 @@ class Metrics:
         self.refreshes.labels(feed=feed.value, result=result).inc()
         for reason, number in dropped.items():
             self.rows_dropped.labels(feed=feed.value, reason=reason.value).inc(number)
+
+    def sticky_lookup(self, result: StickyLookup) -> None:
+        """Count a lookup in the shared sticky store."""
+        self._sticky_lookups.labels(result=result.value).inc()
+
+    def sticky_write(self, result: StickyWrite) -> None:
+        """Count a change to the shared sticky store."""
+        self._sticky_writes.labels(result=result.value).inc()
 
     def exposition(self) -> bytes:
         """The registry in Prometheus' text format."""

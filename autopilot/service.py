@@ -1,5 +1,6 @@
 """The one place where objects meet: `Settings` become a tree of services."""
 
+import os
 import secrets
 import sys
 import time
@@ -13,19 +14,18 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
 from autopilot.connection_pool import ConnectionPool
-from autopilot.controlplane.refresher import (
-    Refresher,
-    Source,
-    catalog_publisher,
-    utilization_publisher,
-)
+from autopilot.controlplane.publisher import Parsing, Publisher, in_a_thread
+from autopilot.controlplane.refresher import Refresher, Source
 from autopilot.controlplane.state import RoutingState
 from autopilot.dataplane.engine import Engine
 from autopilot.dataplane.journal import refusal_recorder
+from autopilot.dataplane.redis_link import RedisLink, redis_endpoint
+from autopilot.dataplane.redis_sticky import RedisSticky
 from autopilot.dataplane.router import Limits, Router
+from autopilot.dataplane.sticky import MemorySticky
 from autopilot.dataplane.upstream import Upstream
 from autopilot.http_client import make_client
-from autopilot.interfaces import ISelector, Seconds
+from autopilot.interfaces import ISelector, IStickyStore, Seconds
 from autopilot.logs import observer, say
 from autopilot.metrics import Feed, Metrics
 from autopilot.policy.deadlines import Deadlines
@@ -149,14 +149,16 @@ def make_service(
     monotonic: Seconds = time.monotonic,
     wall: Seconds = time.time,
     forced: Callable[[], None] = lambda: None,
+    parsing: Parsing | None = None,
 ) -> AutopilotService:
     """The whole router as a service that has done nothing yet.
 
-    `reactor` needs TCP and time; `monotonic` dates fetches, `wall` is compared with the feed's own
-    timestamps.
+    `reactor` needs TCP and time, and threads unless `parsing` is given; `monotonic` dates fetches,
+    `wall` is compared with the feed's own timestamps.
     """
     metrics = Metrics(CollectorRegistry())
-    state = RoutingState(selector, monotonic=monotonic)
+    state = RoutingState(selector)
+    publisher = Publisher(state, parsing=parsing or in_a_thread(reactor), monotonic=monotonic)
     metrics.watch(state, monotonic=monotonic, wall=wall)
     metrics.watch_process()
     upstream_pool = ClientPool(
@@ -189,8 +191,16 @@ def make_service(
         require_authorization=settings.require_authorization,
     )
     connections = Connections(limits)
+    sticky = _sticky_store(settings, metrics, reactor=reactor, monotonic=monotonic)
     api = _api(
-        settings, state, upstream, metrics, connections, reactor=reactor, monotonic=monotonic
+        settings,
+        state,
+        upstream,
+        metrics,
+        connections,
+        sticky=sticky,
+        reactor=reactor,
+        monotonic=monotonic,
     )
     site = AutopilotSite(
         api.app.resource(),
@@ -210,7 +220,8 @@ def make_service(
         upstream_pool,
         feeds_pool,
         UpstreamService(upstream),
-        *_refreshers(settings, state, feeds_pool.pool, reactor, metrics),
+        *([sticky] if isinstance(sticky, RedisSticky) else []),
+        *_refreshers(settings, publisher, feeds_pool.pool, reactor, metrics),
         listener,
     ]
     for child in children:
@@ -219,7 +230,11 @@ def make_service(
 
 
 def _refreshers(
-    settings: Settings, state: RoutingState, pool: ConnectionPool, reactor: Any, metrics: Metrics
+    settings: Settings,
+    publisher: Publisher,
+    pool: ConnectionPool,
+    reactor: Any,
+    metrics: Metrics,
 ) -> list[Refresher]:
     client = make_client(
         reactor,
@@ -236,26 +251,33 @@ def _refreshers(
                 timeout=settings.control_plane_timeout,
                 max_bytes=settings.control_plane_max_bytes,
             ),
-            publish,
+            publisher,
             client=client,
             clock=reactor,
             metrics=metrics,
         )
-        for feed, url, interval, publish in (
-            (
-                Feed.CATALOG,
-                settings.models_url,
-                settings.models_refresh,
-                catalog_publisher(state),
-            ),
-            (
-                Feed.UTILIZATION,
-                settings.utilization_url,
-                settings.utilization_refresh,
-                utilization_publisher(state),
-            ),
+        for feed, url, interval in (
+            (Feed.CATALOG, settings.models_url, settings.models_refresh),
+            (Feed.UTILIZATION, settings.utilization_url, settings.utilization_refresh),
         )
     ]
+
+
+def _sticky_store(
+    settings: Settings, metrics: Metrics, *, reactor: Any, monotonic: Seconds
+) -> RedisSticky | MemorySticky:
+    ttl, most, address = settings.sticky_ttl, settings.sticky_max_entries, settings.sticky_url
+    if address is None or not ttl or not most:
+        return MemorySticky(StickyTable(ttl=ttl, max_entries=most), monotonic)
+    link = RedisLink(redis_endpoint(reactor, address), address, clock=reactor)
+    return RedisSticky(link, ttl=ttl, clock=reactor, now=monotonic, metrics=metrics)
+
+
+def _sticky_secret(settings: Settings) -> bytes:
+    """Shared by all who share a store; without one it dies with the process."""
+    if settings.sticky_url is None:
+        return secrets.token_bytes(32)
+    return os.fsencode(settings.sticky_secret)
 
 
 def _api(
@@ -265,6 +287,7 @@ def _api(
     metrics: Metrics,
     connections: Connections,
     *,
+    sticky: IStickyStore,
     reactor: Any,
     monotonic: Seconds,
 ) -> Api:
@@ -286,9 +309,9 @@ def _api(
     router = Router(
         engine,
         state,
-        StickyTable(ttl=settings.sticky_ttl, max_entries=settings.sticky_max_entries),
+        sticky,
         rests,
-        secret=secrets.token_bytes(32),
+        secret=_sticky_secret(settings),
         limits=Limits(
             aliases=settings.model_aliases,
             max_list_items=settings.max_model_list_items,

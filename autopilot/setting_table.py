@@ -13,13 +13,17 @@ _GIB = 1 << 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """One variable: its default as a user would write it, how it is read, what it is for."""
+    """One variable: its default as a user would write it, how it is read, what it is for.
+
+    `secret`: its value is shown nowhere.
+    """
 
     name: str
     default: str
     accepts: str
     parse: Callable[[str], Any]
     help: str
+    secret: bool = False
 
     @property
     def field(self) -> str:
@@ -56,6 +60,7 @@ _A_SWITCH = "true or false (also 1, 0, yes, no)"
 _LEVELS = ("debug", "info", "warn", "error", "critical")
 _FORMATS = ("json", "text")
 _FASTEST_REFRESH_MS = 50
+_SHORTEST_SECRET = 16
 
 SPECS: tuple[Spec, ...] = (
     _list(
@@ -201,7 +206,29 @@ SPECS: tuple[Spec, ...] = (
         parse=partial(setting_values.seconds, low=0, high=86_400),
         help="How long a client is kept on the model that served it last.",
     ),
-    _whole("STICKY_MAX_ENTRIES", 10_000, 0, 10_000_000, "Most clients remembered; 0 turns it off."),
+    _whole(
+        "STICKY_MAX_ENTRIES",
+        10_000,
+        0,
+        10_000_000,
+        "Most clients remembered by a process; 0 turns stickiness off.",
+    ),
+    Spec(
+        name="STICKY_URL",
+        default="",
+        accepts="redis:// or rediss://, then [[user]:password@]host[:port][/database]",
+        parse=setting_values.redis_url,
+        help="The Redis in which workers and replicas share who is kept where; empty is none.",
+        secret=True,
+    ),
+    Spec(
+        name="STICKY_SECRET",
+        default="",
+        accepts=f"at least {_SHORTEST_SECRET} characters",
+        parse=partial(setting_values.secret, shortest=_SHORTEST_SECRET),
+        help="Keys the hashes of clients in STICKY_URL, which needs it; the same for all who share.",
+        secret=True,
+    ),
     Spec(
         name="TRUST_PROXY_HEADERS",
         default="false",

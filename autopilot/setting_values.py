@@ -1,13 +1,15 @@
 """How the text of one setting becomes a value; every function raises ValueError for what it refuses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 Network = IPv4Network | IPv6Network
 
 MAX_PORT = 65_535
 _MAPPED_PREFIX = 96
+_REDIS_PORT = 6379
+_MOST_DATABASES = 65_535
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -17,6 +19,18 @@ class ListenAddress:
 
     host: str
     port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisAddress:
+    """A database of a Redis server, and as whom to ask it. `host` is without brackets."""
+
+    host: str
+    port: int
+    tls: bool
+    database: int
+    username: str | None = field(repr=False)
+    password: str | None = field(repr=False)
 
 
 def integer(text: str, *, low: int, high: int) -> int:
@@ -115,6 +129,46 @@ def base_url(text: str) -> str:
     if "?" in text or base.endswith("/v1"):
         raise ValueError
     return base
+
+
+def redis_url(text: str) -> RedisAddress | None:
+    """`redis[s]://[[user]:password@]host[:port][/database]`; None for an empty text.
+
+    What a URL cannot hold may be percent-encoded in user and password.
+    """
+    if not text:
+        return None
+    parts = urlsplit(text)
+    database = parts.path.removeprefix("/")
+    username = unquote(parts.username or "", errors="strict") or None
+    password = unquote(parts.password or "", errors="strict") or None
+    if (
+        parts.scheme not in {"redis", "rediss"}
+        or not parts.hostname
+        or (parts.username is not None and password is None)
+        or "#" in text
+        or "?" in text
+        or parts.port == 0
+        or not text.isascii()
+        or not text.isprintable()
+        or " " in text
+    ):
+        raise ValueError
+    return RedisAddress(
+        host=parts.hostname,
+        port=_REDIS_PORT if parts.port is None else parts.port,
+        tls=parts.scheme == "rediss",
+        database=integer(database, low=0, high=_MOST_DATABASES) if database else 0,
+        username=username,
+        password=password,
+    )
+
+
+def secret(text: str, *, shortest: int) -> str:
+    """Something that cannot be guessed, or nothing."""
+    if text and len(text) < shortest:
+        raise ValueError
+    return text
 
 
 def listen_address(text: str) -> ListenAddress:

@@ -6,11 +6,11 @@ environment, and float seconds in `Settings`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from autopilot.setting_table import SPECS
-from autopilot.setting_values import ListenAddress, Network
+from autopilot.setting_values import ListenAddress, Network, RedisAddress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,8 @@ class Settings:
     drain_grace: float
     sticky_ttl: float
     sticky_max_entries: int
+    sticky_url: RedisAddress | None = field(repr=False)
+    sticky_secret: str = field(repr=False)
     trust_proxy_headers: bool
     trusted_proxy_cidrs: tuple[Network, ...]
     selector: str
@@ -82,11 +84,14 @@ def load(environ: Mapping[str, str]) -> Settings:
         try:
             values[spec.field] = spec.parse(text)
         except ValueError:
-            faults.append(f"{spec.name}={_shown(text)!r} is not accepted: expected {spec.accepts}")
+            shown = "[hidden]" if spec.secret else repr(_shown(text))
+            faults.append(f"{spec.name}={shown} is not accepted: expected {spec.accepts}")
     if values.get("trust_proxy_headers") and values.get("trusted_proxy_cidrs") == ():
         faults.append(
             "TRUST_PROXY_HEADERS='true' is not accepted alone: TRUSTED_PROXY_CIDRS names none"
         )
+    if values.get("sticky_url") is not None and values.get("sticky_secret") == "":
+        faults.append("STICKY_URL=[hidden] is not accepted alone: STICKY_SECRET is empty")
     if faults:
         raise SettingsError(faults, values)
     return Settings(**values)

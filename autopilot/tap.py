@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 from twisted.application.service import IService
 from twisted.python import usage
@@ -9,6 +10,9 @@ from twisted.python import usage
 from autopilot import __version__
 from autopilot.interfaces import ISelector
 from autopilot.settings import Settings, SettingsError, help_text, load
+
+SWITCH_SECONDS = 0.001
+"""How long the thread that parses a feed may keep the loop waiting. Python's 5 ms is a late chunk."""
 
 
 class Options(usage.Options):
@@ -53,6 +57,7 @@ def makeService(_options: Options) -> IService:
         faults.append(str(error))
     if settings is None or selector is None:
         raise SystemExit("autopilot: " + "\n".join(faults))
+    sys.setswitchinterval(SWITCH_SECONDS)
     service: IService = make_service(settings, selector, reactor, forced=_end_at_next_signal)
     return service
 

@@ -6,8 +6,9 @@ byte before it, an end after the end.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, execute
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
@@ -15,6 +16,7 @@ from autopilot.interfaces import (
     IDownstream,
     IPictureSource,
     ISelector,
+    IStickyStore,
     IUpstream,
     IUpstreamBody,
     IUpstreamResponse,
@@ -28,6 +30,15 @@ Fields = Sequence[tuple[bytes, bytes]]
 JSON_FIELDS: Fields = ((b"Content-Type", b"application/json"),)
 PLAIN_FIELDS: Fields = ((b"Content-Type", b"text/plain"),)
 STREAM_FIELDS: Fields = ((b"Content-Type", b"text/event-stream"),)
+
+
+T = TypeVar("T")
+
+
+def at_once(parse: Callable[[bytes], T], body: bytes) -> Deferred[T]:
+    """Parsing without a thread: for reactors in memory, which have none."""
+    parsed: Deferred[T] = execute(parse, body)
+    return parsed
 
 
 class MisuseError(Exception):
@@ -198,6 +209,32 @@ class FakeDownstream:
         if self.status is None or self.end is not None:
             raise MisuseError("an end outside of begin and end")
         self.end = end
+
+
+@implementer(IStickyStore)
+class FakeSticky:
+    """A store far away: the test answers each of `asked`, and sees what was `written` to it."""
+
+    def __init__(self) -> None:
+        self.asked: list[Deferred[str | None]] = []
+        self.cancelled = 0
+        self.written: list[tuple[str, str]] = []
+
+    def get(self, key: bytes) -> Deferred[str | None]:  # noqa: ARG002 - there is one client
+        """See `IStickyStore`."""
+        self.asked.append(Deferred(self._cancel))
+        return self.asked[-1]
+
+    def put(self, key: bytes, model: str) -> None:  # noqa: ARG002 - as in `get`
+        """See `IStickyStore`."""
+        self.written.append(("put", model))
+
+    def forget(self, key: bytes, model: str) -> None:  # noqa: ARG002 - as in `get`
+        """See `IStickyStore`."""
+        self.written.append(("forget", model))
+
+    def _cancel(self, _asked: Deferred[str | None]) -> None:
+        self.cancelled += 1
 
 
 @implementer(IPictureSource)

@@ -48,6 +48,18 @@ class Authority:
         names = x509.SubjectAlternativeName([x509.DNSName(host)])
         return Server(self._sign(host, key, days=days, extension=names), key)
 
+    def pem(self, host: str) -> bytes:
+        """Certificate and key of a server for `host`, for one that reads a file."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = x509.SubjectAlternativeName([x509.DNSName(host)])
+        return self._sign(host, key, days=1, extension=names).public_bytes(
+            serialization.Encoding.PEM
+        ) + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+
     def _sign(
         self,
         common: str,

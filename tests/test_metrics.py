@@ -44,6 +44,9 @@ DOCUMENTED = {
     "autopilot_refreshes_total": ("counter", {"feed", "result"}),
     "autopilot_rows_dropped_total": ("counter", {"feed", "reason"}),
     "autopilot_build_info": ("gauge", {"version"}),
+    "autopilot_sticky_store_lookups_total": ("counter", {"result"}),
+    "autopilot_sticky_store_writes_total": ("counter", {"result"}),
+    "autopilot_sticky_store_unavailable": ("gauge", set[str]()),
 }
 SILENT_RETRIES = "autopilot_stale_connection_retries_total"
 """One more than the documented list: a silent retry is no attempt, so nothing else would show it."""

@@ -31,7 +31,7 @@ from autopilot.service import (
     make_service,
 )
 from autopilot.settings import load
-from autopilot.testing import AlphabeticSelector
+from autopilot.testing import AlphabeticSelector, at_once
 from autopilot.web.listener import LISTEN_BACKLOG, Listener, bound_port
 from tests.test_http_client import Line, Net
 
@@ -46,7 +46,7 @@ FEED = (
     b'[{"name":"org/a","chute_id":"1","active_instance_count":1,"utilization_5m":0.5},'
     b'{"name":"org/b","chute_id":"2","active_instance_count":9,"utilization_5m":0.1}]'
 )
-UPSTREAM, MODELS, UTILIZATION = 1, 2, 3
+UPSTREAM, MODELS, UTILIZATION, STORE = 1, 2, 3, 4
 
 
 class ClosingPort:
@@ -116,6 +116,7 @@ class Bench:
             self.net.reactor,
             monotonic=self.net.reactor.seconds,
             wall=self.net.reactor.seconds,
+            parsing=at_once,
         )
 
     def _listen_closing(self, port: int, factory: Any, **more: Any) -> IListeningPort:
@@ -175,6 +176,20 @@ def test_started_it_listens_once_and_fetches_both_feeds_at_once() -> None:
     bench.start()
     assert bench.listened == [{"port": 8080, "backlog": LISTEN_BACKLOG, "interface": "127.0.0.1"}]
     assert sorted(bench.dialled()) == [MODELS, UTILIZATION]
+    bench.stop()
+    assert bench.left() == []
+
+
+SHARED_STORE = {"STICKY_URL": "redis://redis.test:4", "STICKY_SECRET": "s" * 16}
+
+
+@pytest.mark.parametrize("off", ["", "STICKY_TTL_SECS", "STICKY_MAX_ENTRIES"])
+def test_a_shared_store_is_connected_to_unless_stickiness_is_off(off: str) -> None:
+    bench = Bench(**SHARED_STORE, **({off: "0"} if off else {}))
+    assert bench.dialled() == []
+    bench.start()
+    expected = [MODELS, UTILIZATION] if off else [MODELS, UTILIZATION, STORE]
+    assert sorted(bench.dialled()) == expected
     bench.stop()
     assert bench.left() == []
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autopilot.setting_table import SPECS
-from autopilot.setting_values import ListenAddress
+from autopilot.setting_values import ListenAddress, RedisAddress
 from autopilot.settings import Settings, SettingsError, env_example, help_text, load
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +46,8 @@ DEFAULTS = Settings(
     drain_grace=30.0,
     sticky_ttl=1800.0,
     sticky_max_entries=10_000,
+    sticky_url=None,
+    sticky_secret="",
     trust_proxy_headers=False,
     trusted_proxy_cidrs=(),
     selector="capacity",
@@ -87,6 +89,8 @@ VARIABLES = [
     "DRAIN_GRACE_MS",
     "STICKY_TTL_SECS",
     "STICKY_MAX_ENTRIES",
+    "STICKY_URL",
+    "STICKY_SECRET",
     "TRUST_PROXY_HEADERS",
     "TRUSTED_PROXY_CIDRS",
     "SELECTOR",
@@ -402,6 +406,78 @@ def test_origins_are_urls_without_a_path_or_a_star() -> None:
 )
 def test_another_origin_is_refused(text: str) -> None:
     assert "origins" in fault_of("CORS_ALLOW_ORIGINS", text)
+
+
+MARKED = "marked-pass"
+SHARED = 2 * MARKED
+
+
+def redis(**parts: object) -> RedisAddress:
+    given: dict[str, object] = {"host": "h", "port": 6379, "tls": False, "database": 0}
+    return RedisAddress(**(given | {"username": None, "password": None} | parts))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("redis://h", redis()),
+        ("redis://h/", redis()),
+        ("rediss://h:7000/15", redis(tls=True, port=7000, database=15)),
+        ("redis://:marked%2Dpass@h", redis(password=MARKED)),
+        ("redis://u%C3%A9:marked-pass@h", redis(username="ué", password=MARKED)),
+        (
+            "redis://u:marked-pass@[::1]:1/0",
+            redis(host="::1", port=1, username="u", password=MARKED),
+        ),
+    ],
+)
+def test_a_redis_url_names_server_user_and_database(text: str, address: RedisAddress) -> None:
+    assert load({"STICKY_URL": text, "STICKY_SECRET": SHARED}).sticky_url == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "h:6379",
+        "http://:marked-pass@h",
+        "unix:///run/redis.sock",
+        "redis://",
+        "redis://:6379",
+        "redis://h:0",
+        "redis://h:65536",
+        "redis://h/x",
+        "redis://h/65536",
+        "redis://h/-1",
+        "redis://h/0/1",
+        "redis://marked@h",
+        "redis://marked:@h",
+        "redis://:marked%FF@h",
+        "redis://h?password=marked",
+        "redis://h#marked",
+        "redis://:mar ked@h",
+        "redis://:mark\u00e9d@h",
+    ],
+)
+def test_another_redis_url_is_refused_and_not_shown(text: str) -> None:
+    (fault,) = faults_of({"STICKY_URL": text, "STICKY_SECRET": SHARED})
+    assert fault.startswith("STICKY_URL=[hidden] is not accepted: expected redis:// or rediss://")
+    assert "mar" not in fault
+
+
+def test_a_shared_store_needs_a_secret_of_some_length_which_is_not_shown() -> None:
+    (fault,) = faults_of({"STICKY_URL": "redis://:marked-pass@h"})
+    assert "STICKY_SECRET" in fault
+    assert "marked" not in fault
+    short = {"STICKY_URL": "redis://:marked-pass@h", "STICKY_SECRET": SHARED[:15]}
+    (fault,) = faults_of(short)
+    assert fault == "STICKY_SECRET=[hidden] is not accepted: expected at least 16 characters"
+    assert load({"STICKY_SECRET": SHARED}).sticky_url is None
+
+
+def test_settings_can_be_printed_without_their_secrets() -> None:
+    settings = load({"STICKY_URL": "redis://marked:marked-pass@marked", "STICKY_SECRET": SHARED})
+    assert "marked" not in repr(settings)
+    assert "marked-" not in repr(redis(username="marked-user", password=MARKED))
 
 
 def test_words_are_taken_in_any_case() -> None:

@@ -3,7 +3,7 @@
 Whatever goes wrong, the last good picture stays, the reason is counted, and the next tick comes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from treq.client import HTTPClient
@@ -14,16 +14,10 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from autopilot.controlplane.fetch import FetchError, fetch
-from autopilot.controlplane.state import RoutingState
+from autopilot.controlplane.publisher import Publisher
 from autopilot.logs import say
 from autopilot.metrics import Feed, Metrics
-from autopilot.policy.catalog import (
-    FeedError,
-    FeedFault,
-    RowFault,
-    parse_catalog,
-    parse_utilization,
-)
+from autopilot.policy.catalog import FeedError, RowFault
 
 _log = Logger(namespace="autopilot.controlplane")
 
@@ -33,9 +27,6 @@ upstream must not wait five minutes for a catalogue."""
 
 _OK = "ok"
 _ERROR = "error"
-
-Publish = Callable[[bytes], Mapping[RowFault, int]]
-"""Parses a body and publishes it; returns the dropped rows. Raises FeedError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,47 +40,20 @@ class Source:
     max_bytes: int
 
 
-def catalog_publisher(state: RoutingState) -> Publish:
-    """Publishes a catalogue; notes it when the platform lists no model at all."""
-
-    def publish(body: bytes) -> Mapping[RowFault, int]:
-        try:
-            parsed = parse_catalog(body)
-        except FeedError as error:
-            if error.fault is FeedFault.EMPTY:
-                state.catalog_answered_empty()
-            raise
-        state.catalog_fetched(parsed.catalog)
-        return parsed.dropped
-
-    return publish
-
-
-def utilization_publisher(state: RoutingState) -> Publish:
-    """Publishes a utilization feed."""
-
-    def publish(body: bytes) -> Mapping[RowFault, int]:
-        parsed = parse_utilization(body)
-        state.utilization_fetched(parsed.utilization)
-        return parsed.dropped
-
-    return publish
-
-
 class Refresher(Service):
     """Runs the loop of one `Source` from `startService` to `stopService`."""
 
     def __init__(
         self,
         source: Source,
-        publish: Publish,
+        publisher: Publisher,
         *,
         client: HTTPClient,
         clock: IReactorTime,
         metrics: Metrics,
     ) -> None:
         self._source = source
-        self._publish = publish
+        self._publisher = publisher
         self._client = client
         self._clock = clock
         self._metrics = metrics
@@ -133,7 +97,7 @@ class Refresher(Service):
                 within=self._source.timeout,
                 max_bytes=self._source.max_bytes,
             )
-            dropped = self._publish(body)
+            dropped = await self._publisher.publish(self._source.feed, body)
             result = _OK
             # Half a tick early, since the loop may call a moment before the full interval.
             self._due = (

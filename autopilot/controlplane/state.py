@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from zope.interface import implementer
 
-from autopilot.interfaces import IPictureSource, ISelector, Seconds
+from autopilot.interfaces import IPictureSource, ISelector
 from autopilot.policy.catalog import Catalog, Utilization
 from autopilot.policy.picture import Picture
 
@@ -13,21 +13,21 @@ from autopilot.policy.picture import Picture
 class RoutingState:
     """Holds the picture and has every change of it ordered anew, at once.
 
-    A change whose ordering fails is not published: the last good picture stays.
+    A change whose ordering fails is not published: the last good picture stays. Changes are dated by
+    the monotonic clock that the picture is compared with.
     """
 
-    def __init__(self, selector: ISelector, *, monotonic: Seconds) -> None:
+    def __init__(self, selector: ISelector) -> None:
         self.picture = Picture()
         self._selector = selector
-        self._monotonic = monotonic
 
-    def catalog_fetched(self, catalog: Catalog) -> None:
+    def catalog_fetched(self, catalog: Catalog, *, at: float) -> None:
         """Publish a catalogue. The last feed is ranked again by it, without waiting for the next."""
         self._publish(
             replace(
                 self.picture,
                 catalog=catalog,
-                catalog_fetched_at=self._monotonic(),
+                catalog_fetched_at=at,
             )
         )
 
@@ -35,13 +35,13 @@ class RoutingState:
         """Note that the platform listed no model; what was known stays."""
         self.picture = replace(self.picture, catalog_answered_empty=True)
 
-    def utilization_fetched(self, utilization: Utilization) -> None:
+    def utilization_fetched(self, utilization: Utilization, *, at: float) -> None:
         """Publish a feed."""
         self._publish(
             replace(
                 self.picture,
                 utilization=utilization,
-                utilization_fetched_at=self._monotonic(),
+                utilization_fetched_at=at,
             )
         )
 

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from autopilot.dataplane.journal import Journal
 from autopilot.dataplane.relay import Relay
+from autopilot.dataplane.sticky import Affinity
 from autopilot.dataplane.upstream import AttemptFailed
 from autopilot.interfaces import IDownstream, IUpstream, IUpstreamResponse, Seconds
 from autopilot.metrics import Phase
@@ -36,7 +37,6 @@ from autopilot.policy.failover import (
 from autopilot.policy.gate import FirstBytes, Gate, gate_for
 from autopilot.policy.headers import Fields, downstream_fields
 from autopilot.policy.rest import CAUSES, Cause, RestTable, cause_in
-from autopilot.policy.stickiness import Affinity
 
 _UPSTREAMS_FAULT = {End.UPSTREAM_BROKEN, End.UPSTREAM_STALLED, End.UPSTREAM_TRUNCATED}
 # Not a 404, which waiting will not mend, nor a 500, which may be the request's own.
@@ -179,7 +179,7 @@ class Engine:
         model = exchange.model_of(name)
         if exchange.affinity is not None:
             if outcome is Outcome.SUCCESS:
-                exchange.affinity.served(name, now=now)
+                exchange.affinity.served(name)
             elif RULES[outcome].blames_model:
                 exchange.affinity.failed(name)
         cause = CAUSES.get(outcome)
@@ -240,12 +240,12 @@ class Engine:
         except AttemptFailed as failed:
             return _Attempt(outcome=failed.outcome)
         except CancelledError:
-            _note_left(downstream, journal, Phase.HEADERS)
+            note_left(downstream, journal, Phase.HEADERS)
             raise
         try:
             return await self._judge(response, turn)
         except CancelledError:
-            _note_left(downstream, journal, Phase.FIRST_BYTE)
+            note_left(downstream, journal, Phase.FIRST_BYTE)
             response.abort()
             raise
         except BaseException:
@@ -309,7 +309,7 @@ class Engine:
             end = await relay.flow_to(downstream)
         except CancelledError:
             end = downstream.lost_as
-            _note_left(downstream, journal, Phase.STREAM)
+            note_left(downstream, journal, Phase.STREAM)
         finally:
             journal.ended(end, relay.bytes_sent)
         return end
@@ -325,6 +325,7 @@ class Engine:
             exchange.affinity.failed(name)
 
 
-def _note_left(downstream: IDownstream, journal: Journal, phase: Phase) -> None:
+def note_left(downstream: IDownstream, journal: Journal, phase: Phase) -> None:
+    """The exchange was cancelled while the client waited for `phase`: count it, if it was the client."""
     if downstream.lost_as is not End.SHUTDOWN:
         journal.client_left(phase)

@@ -36,6 +36,7 @@ class Relay:
         self._watch: Watch = watch_for(response.status, response.fields, response.length)
         self._downstream: IDownstream | None = None
         self._timer: IDelayedCall | None = None
+        self._heard_at = 0.0
         self._end: Deferred[End] = Deferred(self._cancelled)
         self._delivering = False
         self._over = False
@@ -73,7 +74,7 @@ class Relay:
         # Registered before the body is asked for, so that a client that is slow already is heeded.
         downstream.register_producer(self)
         held, self._held = self._held, []
-        self._timer = self._clock.callLater(self._idle, self._stalled)
+        self._listen()
         for data in held:
             self._send(downstream, data)
         if self._framing is not None:
@@ -113,7 +114,7 @@ class Relay:
     def resumeProducing(self) -> None:
         """See `IPushProducer`."""
         if not self._over and self._timer is None:
-            self._timer = self._clock.callLater(self._idle, self._stalled)
+            self._listen()
         self.response.resume()
 
     def stopProducing(self) -> None:
@@ -132,8 +133,7 @@ class Relay:
 
     def _take(self, data: bytes) -> None:
         if self._downstream is not None:
-            if self._timer is not None:
-                self._timer.reset(self._idle)
+            self._heard_at = self._clock.seconds()
             self._send(self._downstream, data)
             return
         self._held.append(data)
@@ -168,9 +168,19 @@ class Relay:
         self._watch.feed(data)
         downstream.write(data)
 
-    def _stalled(self) -> None:
+    def _listen(self) -> None:
+        """Begin to count the silence. A timer that each chunk had to move would cost each chunk."""
+        self._heard_at = self._clock.seconds()
+        self._timer = self._clock.callLater(self._idle, self._look)
+
+    def _look(self) -> None:
         self._timer = None
-        self.stop(End.UPSTREAM_STALLED)
+        left = self._heard_at + self._idle - self._clock.seconds()
+        if left > 0:
+            # Never longer than `idle`: the clock may have been set back.
+            self._timer = self._clock.callLater(min(left, self._idle), self._look)
+        else:
+            self.stop(End.UPSTREAM_STALLED)
 
     def _cancelled(self, _end: Deferred[End]) -> None:
         self.abort()

@@ -3,14 +3,16 @@
 Reads one published picture per request, and nothing else of the control plane.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from autopilot.dataplane.engine import Engine, Exchange
+from twisted.internet.defer import CancelledError, Deferred
+
+from autopilot.dataplane.engine import Engine, Exchange, note_left
 from autopilot.dataplane.journal import Journal
-from autopilot.interfaces import IDownstream, IPictureSource, Seconds
-from autopilot.metrics import Mode
+from autopilot.dataplane.sticky import Affinity
+from autopilot.interfaces import IDownstream, IPictureSource, IStickyStore, Seconds
+from autopilot.metrics import Mode, Phase
 from autopilot.policy.chatbody import parse_body
 from autopilot.policy.errors import Code, Refusal
 from autopilot.policy.headers import Fields, bearer_token, upstream_fields
@@ -24,7 +26,7 @@ from autopilot.policy.modelspec import (
     parse_model,
 )
 from autopilot.policy.rest import RestTable
-from autopilot.policy.stickiness import Affinity, StickyTable, client_key, prefer
+from autopilot.policy.stickiness import client_key, prefer
 
 _MODES = {Alias: Mode.ALIAS, PreferenceList: Mode.LIST, Direct: Mode.DIRECT}
 
@@ -54,14 +56,15 @@ class Router:
 
     Models in `rests` are asked last, until they answer or a new catalogue clears them.
 
-    `secret` keys the hash by which a client is known; it must not outlive the process.
+    `secret` keys the hash by which a client is known: whoever shares `sticky` shares it as well, and if
+    nobody does it must not outlive the process.
     """
 
     def __init__(
         self,
         engine: Engine,
         source: IPictureSource,
-        sticky: StickyTable,
+        sticky: IStickyStore,
         rests: RestTable,
         *,
         secret: bytes,
@@ -84,11 +87,13 @@ class Router:
             Refusal: with nothing sent to the client.
             CancelledError: the client went away before anything was sent.
         """
-        exchange = self._exchange(incoming, journal)
+        exchange = await self._exchange(incoming, downstream, journal)
         del incoming  # its body would otherwise live as long as the stream
         await self._engine.carry(exchange, downstream, journal)
 
-    def _exchange(self, incoming: Incoming, journal: Journal) -> Exchange:
+    async def _exchange(
+        self, incoming: Incoming, downstream: IDownstream, journal: Journal
+    ) -> Exchange:
         picture = self._source.picture
         if picture.catalog is not self._catalog:
             self._catalog = picture.catalog
@@ -108,8 +113,21 @@ class Router:
         if isinstance(spec, Direct):
             candidates = (spec.name,)
         else:
-            affinity = Affinity(self._sticky, self._key(incoming))
-            candidates = self._candidates(spec, affinity, model_of)
+            order = self._order(spec, picture.order)
+            key = self._key(incoming)
+            affinity = Affinity(self._sticky, key)
+            sticky = self._sticky.get(key)
+            if isinstance(sticky, Deferred):
+                try:
+                    sticky = await sticky
+                except CancelledError:
+                    note_left(downstream, journal, Phase.HEADERS)
+                    raise
+            candidates = self._rests.arrange(
+                prefer(sticky, order), now=self._now(), model_of=model_of
+            )
+            if isinstance(spec, Alias):
+                candidates = candidates[: self._limits.max_attempts]
         journal.candidates = len(candidates)
         return Exchange(
             path=incoming.path,
@@ -121,11 +139,9 @@ class Router:
             model_of=model_of,
         )
 
-    def _candidates(
-        self, spec: Alias | PreferenceList, affinity: Affinity, model_of: Callable[[str], str]
-    ) -> tuple[str, ...]:
+    def _order(self, spec: Alias | PreferenceList, order: tuple[str, ...]) -> tuple[str, ...]:
+        """Whom `spec` allows to ask, where the picture has `order`."""
         limits = self._limits
-        order = self._source.picture.order
         if isinstance(spec, PreferenceList):
             # The client's own order, bounded already: all of it is tried.
             order = expand(
@@ -136,11 +152,7 @@ class Router:
                 Code.NO_CANDIDATES,
                 "No model can be chosen now: none is known to have an active instance.",
             )
-        now = self._now()
-        preferred = self._rests.arrange(
-            prefer(affinity.model(now=now), order), now=now, model_of=model_of
-        )
-        return preferred[: limits.max_attempts] if isinstance(spec, Alias) else preferred
+        return order
 
     def _key(self, incoming: Incoming) -> bytes:
         authorization = [

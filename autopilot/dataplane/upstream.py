@@ -6,8 +6,9 @@ else; see `outcome_of`.
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import Any, Self, cast
 
+from hyperlink import EncodedURL
 from OpenSSL.SSL import Error as TlsError
 from service_identity import VerificationError
 from treq.client import HTTPClient
@@ -38,6 +39,18 @@ _FINAL_STATUSES = range(200, 600)
 _CONNECTION_ENDED = (error.ConnectionDone, error.ConnectionLost)
 
 
+class ReadyURL(EncodedURL):
+    """A URL that is in its ASCII form already: treq would have its host encoded for each request."""
+
+    def to_uri(self) -> Self:
+        """Itself. See `hyperlink.EncodedURL`."""
+        return self
+
+
+def _ready(url: str) -> EncodedURL:
+    return ReadyURL.from_text(EncodedURL.from_text(url).to_uri().to_text())
+
+
 class AttemptFailed(Exception):  # noqa: N818 - an outcome, not a fault of the program
     """There is no answer; `outcome` says why."""
 
@@ -64,6 +77,8 @@ class Upstream:
         self._client = client
         self._only_fresh = only_fresh
         self._base_url = base_url
+        # By path, of which there are as many as routes.
+        self._urls: dict[str, EncodedURL] = {}
         self._clock = clock
         self._drains: set[_Drain] = set()
 
@@ -74,11 +89,14 @@ class Upstream:
         headers = Headers()
         for name, value in fields:
             headers.addRawHeader(name, value)
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = _ready(self._base_url + path)
         producer = BytesProducer(body)
         with self._only_fresh() if fresh else nullcontext():
             requesting: Deferred[Any] = self._client.request(
                 "POST",
-                self._base_url + path,
+                url,
                 headers=headers,
                 data=cast("bytes", producer),
                 allow_redirects=False,

@@ -5,6 +5,7 @@ address that the operator trusts.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Address = IPv4Address | IPv6Address
@@ -18,7 +19,7 @@ def client_address(
 
     `forwarded_for` are the values of that header in their order; the left-most entry is the client.
     """
-    address = parse_address(peer)
+    address = _peer_address(peer)
     if address is None:
         return peer
     if forwarded_for and any(address in network for network in trusted_proxies):
@@ -26,6 +27,12 @@ def client_address(
         if claimed is not None:
             return str(claimed)
     return str(address)
+
+
+@lru_cache(maxsize=1024)
+def _peer_address(peer: str) -> Address | None:
+    """Once for each peer, whose connection carries many requests."""
+    return parse_address(peer)
 
 
 def parse_address(text: str) -> Address | None:

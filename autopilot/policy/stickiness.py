@@ -1,7 +1,6 @@
 """Keeps each client on the model that served it last, in a table that cannot grow without bound.
 
-A client is known by a keyed hash only: the table holds neither token nor address, and the key of the
-hash dies with the process.
+A client is known by a keyed hash only: the table holds neither token nor address.
 """
 
 import hmac
@@ -66,23 +65,3 @@ class StickyTable:
         entry = self._entries.get(key)
         if entry is not None and entry[0] == model:
             del self._entries[key]
-
-
-class Affinity:
-    """One client's place in the table, for the length of one request."""
-
-    def __init__(self, table: StickyTable, key: bytes) -> None:
-        self._table = table
-        self._key = key
-
-    def model(self, *, now: float) -> str | None:
-        """The model that the client is kept on."""
-        return self._table.get(self._key, now=now)
-
-    def served(self, model: str, *, now: float) -> None:
-        """`model` answered: keep the client on it."""
-        self._table.put(self._key, model, now=now)
-
-    def failed(self, model: str) -> None:
-        """`model` failed: if the client was kept on it, it no longer is."""
-        self._table.forget(self._key, model)

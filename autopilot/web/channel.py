@@ -7,6 +7,7 @@ Twisted's.
 """
 
 import re
+from contextlib import nullcontext
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -18,33 +19,19 @@ from twisted.web import http
 from autopilot.policy.ending import End
 from autopilot.policy.errors import Code, ErrorBody, Refusal
 from autopilot.policy.headers import bearer_token
+from autopilot.web.eager import EagerServer
+from autopilot.web.paths import ROUTED_PATHS, path_of
 from autopilot.web.patience import Awaited, Patience
 from autopilot.web.tcp import acknowledged_bytes
 
 LINGER_SECONDS = 2.0
 """How long a refused client may go on sending, so that it reads the refusal and not a reset."""
 
-ROUTED_PATHS = frozenset({b"/v1/chat/completions", b"/v1/completions"})
-"""The paths whose requests are admitted, counted and logged, also those that never become complete."""
-
 MAX_LENGTH_DIGITS = 100
 """Longest Content-Length read, to be refused as too large; Python does not convert 5,000 digits."""
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _TARGET = re.compile(rb"[\x21-\x7e]+")
-
-
-def path_of(target: bytes) -> bytes:
-    """The path of a request target, without its query.
-
-    A server must accept the absolute form too (RFC 9112 section 3.2.2).
-    """
-    path = target.partition(b"?")[0]
-    if path.startswith(b"/"):
-        return path
-    _scheme, separator, rest = path.partition(b"://")
-    _authority, slash, path_of_it = rest.partition(b"/")
-    return (slash + path_of_it or b"/") if separator else b"/" + path
 
 
 class AutopilotChannel(http.HTTPChannel):
@@ -154,12 +141,20 @@ class AutopilotChannel(http.HTTPChannel):
             self._patience.await_(Awaited.NOTHING)
         super().allContentReceived()
 
+    def writeHeaders(self, *head: Any) -> None:
+        """The head of an answer, which is sent together with the beginning of its body."""
+        transport = self.transport
+        with transport.holding() if isinstance(transport, EagerServer) else nullcontext():
+            super().writeHeaders(*head)
+
     def requestDone(self, request: Any) -> None:
         """An answer is complete; the next request may be waiting already.
 
         Not while the client does not read: thousands of small requests fit into one segment, and
         their answers would all pile up in the transport.
         """
+        if isinstance(self.transport, EagerServer):
+            self.transport.release()
         self.paused = bool(self.persistent and self._waitingForTransport)
         if self._patience is not None and self.persistent and not self.paused:
             self._patience.await_(Awaited.REQUEST)

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from autopilot.logs import say
 from autopilot.setting_values import ListenAddress
+from autopilot.web.eager import EagerServer
 from autopilot.web.server import AutopilotSite
 
 _log = Logger(namespace="autopilot.service")
@@ -22,7 +23,7 @@ class Listener(Service):
     """Listens from before privileges are dropped until stopped. `port` tells where."""
 
     def __init__(self, reactor: Any, address: ListenAddress, factory: AutopilotSite) -> None:
-        self.port: IListeningPort | None = None
+        self.port: Any = None
         self._reactor = reactor
         self._address = address
         self._factory = factory
@@ -60,6 +61,8 @@ class Listener(Service):
                 address = f"{self._address.host}, port {self._address.port}"
                 reason = getattr(error.socketError, "strerror", None) or "not possible"
                 raise SystemExit(f"autopilot: cannot listen on {address}: {reason}") from None
+            # See `Port` in twisted.internet.tcp: what it makes of an accepted connection.
+            self.port.transport = EagerServer
             say(_log, "listening", port=bound_port(self.port))
 
 

@@ -17,20 +17,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from autopilot.connection_pool import ConnectionPool
-from autopilot.controlplane.refresher import (
-    RETRY_SECONDS,
-    Publish,
-    Refresher,
-    Source,
-    catalog_publisher,
-    utilization_publisher,
-)
+from autopilot.controlplane.publisher import Publisher
+from autopilot.controlplane.refresher import RETRY_SECONDS, Refresher, Source
 from autopilot.controlplane.state import RoutingState
 from autopilot.http_client import make_client
 from autopilot.interfaces import ISelector
 from autopilot.metrics import Feed, Metrics
 from autopilot.policy.catalog import Catalog, Utilization
 from autopilot.selectors.capacity import Capacity
+from autopilot.testing import at_once
 from tests.test_http_client import HangingResolver, Net
 
 INTERVAL = 5.0
@@ -55,15 +50,9 @@ class Bench:
     ) -> None:
         self.net = Net()
         self.registry = CollectorRegistry()
-        self.state = RoutingState(
-            cast("ISelector", selector or Capacity()), monotonic=self.net.reactor.seconds
-        )
+        self.state = RoutingState(cast("ISelector", selector or Capacity()))
+        self.publisher = Publisher(self.state, parsing=at_once, monotonic=self.net.reactor.seconds)
         self.pool = ConnectionPool(self.net.reactor, max_idle=2, connect_timeout=TIMEOUT)
-        publish: Publish = (
-            catalog_publisher(self.state)
-            if feed is Feed.CATALOG
-            else utilization_publisher(self.state)
-        )
         self.refresher = Refresher(
             Source(
                 feed=feed,
@@ -72,7 +61,7 @@ class Bench:
                 timeout=TIMEOUT,
                 max_bytes=LIMIT,
             ),
-            publish,
+            self.publisher,
             client=make_client(
                 self.net.reactor,
                 self.pool,
@@ -459,9 +448,8 @@ def test_a_refresher_can_be_started_again() -> None:
 
 def test_the_catalogue_ranks_the_feed_of_before_without_waiting_for_the_next() -> None:
     bench = Bench(Feed.CATALOG)
-    utilization_publisher(bench.state)(
-        b'[{"name":"org/a","active_instance_count":1},{"name":"org/c-TEE","active_instance_count":1}]'
-    )
+    feed = b'[{"name":"org/a","active_instance_count":1},{"name":"org/c-TEE","active_instance_count":1}]'
+    Deferred.fromCoroutine(bench.publisher.publish(Feed.UTILIZATION, feed))
     before = bench.order()
     bench.start()
     bench.answer(CATALOG)

@@ -36,7 +36,13 @@ class Bench:
     def __init__(self, selector: ISelector | None = None) -> None:
         self.clock = Clock()
         chosen = selector or ISelector(Capacity())
-        self.state = RoutingState(chosen, monotonic=self.clock.seconds)
+        self.state = RoutingState(chosen)
+
+    def catalog_fetched(self, catalog: Catalog) -> None:
+        self.state.catalog_fetched(catalog, at=self.clock.seconds())
+
+    def utilization_fetched(self, utilization: Utilization) -> None:
+        self.state.utilization_fetched(utilization, at=self.clock.seconds())
 
 
 def test_the_state_is_a_picture_source() -> None:
@@ -50,26 +56,26 @@ def test_before_any_fetch_the_picture_is_blank() -> None:
 def test_the_first_catalogue_ranks_the_last_feed_again_at_once() -> None:
     bench = Bench()
     orders = [bench.state.picture.order]
-    bench.state.utilization_fetched(feed_of("org/a-TEE", "org/b"))
+    bench.utilization_fetched(feed_of("org/a-TEE", "org/b"))
     orders.append(bench.state.picture.order)
-    bench.state.catalog_fetched(catalog_of("org/b"))
+    bench.catalog_fetched(catalog_of("org/b"))
     orders.append(bench.state.picture.order)
     assert orders == [(), ("org/a-TEE",), ("org/b",)]
 
 
 def test_a_catalogue_that_shrinks_takes_its_models_out_of_the_order_at_once() -> None:
     bench = Bench()
-    bench.state.catalog_fetched(catalog_of("org/a", "org/b"))
-    bench.state.utilization_fetched(feed_of("org/a", "org/b"))
+    bench.catalog_fetched(catalog_of("org/a", "org/b"))
+    bench.utilization_fetched(feed_of("org/a", "org/b"))
     orders = [bench.state.picture.order]
-    bench.state.catalog_fetched(catalog_of("org/b"))
+    bench.catalog_fetched(catalog_of("org/b"))
     orders.append(bench.state.picture.order)
     assert orders == [("org/a", "org/b"), ("org/b",)]
 
 
 def test_a_catalogue_without_a_feed_has_no_order() -> None:
     bench = Bench(ISelector(BrokenSelector()))
-    bench.state.catalog_fetched(catalog_of("org/a"))
+    bench.catalog_fetched(catalog_of("org/a"))
     assert bench.state.picture.order == ()
     assert bench.state.picture.catalog_fetched_at == 0.0
 
@@ -77,41 +83,41 @@ def test_a_catalogue_without_a_feed_has_no_order() -> None:
 def test_each_fetch_is_dated_by_the_monotonic_clock_alone() -> None:
     bench = Bench()
     bench.clock.advance(3)
-    bench.state.utilization_fetched(feed_of("org/a"))
+    bench.utilization_fetched(feed_of("org/a"))
     bench.clock.advance(4)
-    bench.state.catalog_fetched(catalog_of("org/a"))
+    bench.catalog_fetched(catalog_of("org/a"))
     picture = bench.state.picture
     assert (picture.utilization_fetched_at, picture.catalog_fetched_at) == (3.0, 7.0)
 
 
 def test_the_selector_orders_and_nobody_else() -> None:
     bench = Bench(ISelector(AlphabeticSelector()))
-    bench.state.utilization_fetched(feed_of("b", "c", "a"))
+    bench.utilization_fetched(feed_of("b", "c", "a"))
     assert bench.state.picture.order == ("a", "b", "c")
 
 
 def test_a_picture_that_cannot_be_ordered_is_not_published() -> None:
     bench = Bench(ISelector(BrokenSelector()))
-    bench.state.catalog_fetched(catalog_of("org/a"))
+    bench.catalog_fetched(catalog_of("org/a"))
     before = bench.state.picture
     with pytest.raises(ZeroDivisionError):
-        bench.state.utilization_fetched(feed_of("org/a"))
+        bench.utilization_fetched(feed_of("org/a"))
     assert bench.state.picture is before
 
 
 def test_a_published_picture_is_replaced_and_never_changed() -> None:
     bench = Bench()
-    bench.state.utilization_fetched(feed_of("org/a-TEE"))
+    bench.utilization_fetched(feed_of("org/a-TEE"))
     held = bench.state.picture
     bench.clock.advance(1)
-    bench.state.utilization_fetched(feed_of("org/b-TEE"))
+    bench.utilization_fetched(feed_of("org/b-TEE"))
     assert (held.order, held.utilization_fetched_at) == (("org/a-TEE",), 0.0)
 
 
 def test_an_empty_catalogue_is_noted_and_costs_nothing_of_what_was_known() -> None:
     bench = Bench()
-    bench.state.catalog_fetched(catalog_of("org/a"))
-    bench.state.utilization_fetched(feed_of("org/a"))
+    bench.catalog_fetched(catalog_of("org/a"))
+    bench.utilization_fetched(feed_of("org/a"))
     bench.clock.advance(5)
     bench.state.catalog_answered_empty()
     picture = bench.state.picture
@@ -127,6 +133,6 @@ def test_readiness_tells_an_empty_platform_from_one_never_asked() -> None:
     assert readiness(bench.state.picture, now=0, max_ages=ages) is NotReady.MISSING_ALLOWLIST
     bench.state.catalog_answered_empty()
     assert readiness(bench.state.picture, now=0, max_ages=ages) is NotReady.ALLOWLIST_EMPTY
-    bench.state.catalog_fetched(catalog_of("org/a"))
-    bench.state.utilization_fetched(feed_of("org/a"))
+    bench.catalog_fetched(catalog_of("org/a"))
+    bench.utilization_fetched(feed_of("org/a"))
     assert readiness(bench.state.picture, now=0, max_ages=ages) is None

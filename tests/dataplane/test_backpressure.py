@@ -24,6 +24,7 @@ from zope.interface import implementer
 
 from autopilot.dataplane.engine import Engine
 from autopilot.dataplane.router import Limits, Router
+from autopilot.dataplane.sticky import MemorySticky
 from autopilot.dataplane.upstream import Upstream
 from autopilot.http_client import TransparentAgent
 from autopilot.metrics import Metrics
@@ -91,7 +92,7 @@ class Wire:
         router = Router(
             Engine(upstream, clock=clock, deadlines=deadlines, rests=RestTable()),
             source,
-            StickyTable(ttl=60, max_entries=10),
+            MemorySticky(StickyTable(ttl=60, max_entries=10), clock.seconds),
             RestTable(),
             secret=b"s",
             limits=Limits(aliases=("auto",), max_list_items=8, max_attempts=3),

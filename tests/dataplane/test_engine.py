@@ -16,6 +16,7 @@ from zope.interface.verify import verifyObject
 
 from autopilot.dataplane.engine import Engine, Exchange
 from autopilot.dataplane.journal import Journal
+from autopilot.dataplane.sticky import Affinity, MemorySticky
 from autopilot.dataplane.upstream import AttemptFailed
 from autopilot.interfaces import (
     IDownstream,
@@ -31,7 +32,7 @@ from autopilot.policy.ending import BodyEnd
 from autopilot.policy.errors import Refusal
 from autopilot.policy.failover import CAPACITY_DETAIL, RULES, Outcome, Verdict
 from autopilot.policy.rest import Cause, RestTable
-from autopilot.policy.stickiness import Affinity, StickyTable
+from autopilot.policy.stickiness import StickyTable
 from autopilot.testing import (
     JSON_FIELDS,
     STREAM_FIELDS,
@@ -80,7 +81,7 @@ class Bench:
             body=parse_body(body),
             candidates=tuple(candidates),
             routed=routed,
-            affinity=Affinity(self.table, KEY),
+            affinity=Affinity(MemorySticky(self.table, self.clock.seconds), KEY),
             model_of=model_of,
         )
         deadlines = replace(DEADLINES, total=total)

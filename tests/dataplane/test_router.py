@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -20,7 +20,14 @@ from autopilot.controlplane.state import RoutingState
 from autopilot.dataplane.engine import Engine
 from autopilot.dataplane.journal import Journal
 from autopilot.dataplane.router import Incoming, Limits, Router
-from autopilot.interfaces import IDownstream, IPictureSource, ISelector, IUpstream
+from autopilot.dataplane.sticky import MemorySticky
+from autopilot.interfaces import (
+    IDownstream,
+    IPictureSource,
+    ISelector,
+    IStickyStore,
+    IUpstream,
+)
 from autopilot.metrics import Metrics
 from autopilot.policy.catalog import Catalog, Chute, Utilization
 from autopilot.policy.deadlines import Deadlines
@@ -28,7 +35,14 @@ from autopilot.policy.errors import Refusal
 from autopilot.policy.picture import Picture
 from autopilot.policy.rest import MAX_REST, Cause, RestTable
 from autopilot.policy.stickiness import StickyTable
-from autopilot.testing import FakeDownstream, FakeResponse, FakeUpstream, FixedPicture, picture_of
+from autopilot.testing import (
+    FakeDownstream,
+    FakeResponse,
+    FakeSticky,
+    FakeUpstream,
+    FixedPicture,
+    picture_of,
+)
 from tests.policy.strategies import steady
 
 ALIAS = "test/Auto"
@@ -61,13 +75,15 @@ class Bench:
         self,
         *,
         source: object | None = None,
+        sticky: IStickyStore | None = None,
         max_attempts: int = 3,
         max_list_items: int = 8,
     ) -> None:
         self.clock = Clock()
         self.platform = Platform()
         self.downstream = FakeDownstream()
-        self._metrics = Metrics(CollectorRegistry())
+        self._registry = CollectorRegistry()
+        self._metrics = Metrics(self._registry)
         self.rests = rests = RestTable()
         engine = Engine(
             cast("IUpstream", self.platform),
@@ -78,7 +94,7 @@ class Bench:
         self._router = Router(
             engine,
             cast("IPictureSource", source or FixedPicture(picture_of(*NAMES))),
-            StickyTable(ttl=1e9, max_entries=100),
+            sticky or MemorySticky(StickyTable(ttl=1e9, max_entries=100), self.clock.seconds),
             rests,
             secret=b"0" * 32,
             limits=Limits(
@@ -109,6 +125,9 @@ class Bench:
         assert self.platform.posted == []
         assert self.downstream.status is None
         return refusal.body.status, refusal.body.code
+
+    def count(self, name: str, **labels: str) -> float | None:
+        return self._registry.get_sample_value(name, labels)
 
     def route(self, model: str, *, client: str = "one") -> "Deferred[None]":
         self.downstream = FakeDownstream()
@@ -246,6 +265,56 @@ def test_a_failure_of_a_direct_request_does_not_end_the_place_of_the_client(rout
     assert bench.ask(routed) == ["b"]
 
 
+@pytest.mark.parametrize(("kept", "asked"), [("c", ["c"]), ("gone", ["a"]), (None, ["a"])])
+@pytest.mark.parametrize("model", [ALIAS, "a,b,c"])
+def test_a_store_that_takes_its_time_is_waited_for_before_anybody_is_asked(
+    model: str, kept: str | None, asked: list[str]
+) -> None:
+    store = FakeSticky()
+    bench = Bench(sticky=store)
+    routing = bench.route(model)
+    assert (len(store.asked), bench.platform.asked) == (1, [])
+    store.asked[0].callback(kept)
+    assert routing.called
+    assert bench.platform.asked == asked
+    assert store.written == [("put", asked[0])]
+
+
+def test_who_rests_is_seen_when_the_store_has_answered() -> None:
+    store = FakeSticky()
+    bench = Bench(sticky=store)
+    bench.route(ALIAS)
+    bench.rests.failed("c", Cause.BRIEF, now=bench.clock.seconds())
+    store.asked[0].callback("c")
+    assert bench.platform.asked == ["a"]
+
+
+def test_a_client_that_leaves_while_the_store_is_waited_for_was_sent_nowhere() -> None:
+    store = FakeSticky()
+    bench = Bench(sticky=store)
+    routing = bench.route(ALIAS)
+    routing.cancel()
+    failures: list[Failure] = []
+    routing.addErrback(failures.append)
+    assert failures[0].check(CancelledError)
+    assert store.cancelled == 1
+    assert (bench.platform.posted, store.written) == ([], [])
+    assert bench.count("autopilot_clients_gone_total", phase="headers") == 1
+    assert bench.count("autopilot_attempts_total", outcome="client_gone") == 0
+
+
+def test_a_request_without_a_choice_asks_no_store() -> None:
+    store = FakeSticky()
+    bench = Bench(sticky=store)
+    assert bench.ask("b") == ["b"]
+    bench.platform.posted.clear()
+    bench.downstream = FakeDownstream()
+    assert bench.refused("no/Such,x") == (400, "unknown_model")
+    nobody = Bench(sticky=store, source=FixedPicture(Picture()))
+    assert nobody.refused(ALIAS) == (503, "no_candidates")
+    assert (store.asked, store.written) == ([], [])
+
+
 NO_ORDER = Picture(catalog=picture_of(*NAMES).catalog, utilization=Utilization(chutes=()))
 
 
@@ -299,10 +368,10 @@ class CountingSelector:
 
 def test_no_request_ever_calls_the_selector() -> None:
     selector = CountingSelector()
-    state = RoutingState(cast("ISelector", selector), monotonic=lambda: 0.0)
-    state.catalog_fetched(picture_of(*NAMES).catalog)
+    state = RoutingState(cast("ISelector", selector))
+    state.catalog_fetched(picture_of(*NAMES).catalog, at=0.0)
     chutes = [Chute(name=name, chute_id=name, active_instance_count=1) for name in NAMES]
-    state.utilization_fetched(Utilization(chutes=tuple(chutes)))
+    state.utilization_fetched(Utilization(chutes=tuple(chutes)), at=0.0)
     published = selector.calls
     assert published == 1
     bench = Bench(source=state)
@@ -310,7 +379,7 @@ def test_no_request_ever_calls_the_selector() -> None:
     assert bench.ask(f"a,{ALIAS}", client="two", failing=["a"]) == ["a", "e"]
     assert bench.ask("c") == ["c"]
     assert selector.calls == published
-    state.utilization_fetched(Utilization(chutes=tuple(chutes[:2])))
+    state.utilization_fetched(Utilization(chutes=tuple(chutes[:2])), at=0.0)
     assert bench.ask(ALIAS, client="three") == ["b"]
     assert selector.calls == published + 1
 

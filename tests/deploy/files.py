@@ -14,6 +14,7 @@ KUBERNETES = ROOT / "deploy" / "kubernetes"
 CADDYFILE = ROOT / "deploy" / "caddy" / "Caddyfile"
 
 DEFAULTS = {spec.name: spec.default for spec in SPECS}
+SECRETS = {spec.name for spec in SPECS if spec.secret}
 
 _TOOL_SECONDS = 60.0
 

@@ -1,11 +1,12 @@
 """The manifests: valid against the schemas, hardened, and in step with the drain settings."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.files import DEFAULTS, KUBERNETES, complaint, manifest, stop_seconds
+from tests.deploy.files import DEFAULTS, KUBERNETES, SECRETS, complaint, manifest, stop_seconds
 
 RESOURCES = [Path(name).stem for name in manifest("kustomization")["resources"]]
 CORE = [name for name in RESOURCES if name != "servicemonitor"]
@@ -48,12 +49,19 @@ def test_the_service_monitor_is_valid_and_names_a_port_of_the_service(tmp_path: 
     assert json.loads(SCHEMA.read_text())["additionalProperties"] is False
 
 
-def test_every_setting_is_in_the_config_map_with_the_default_of_the_table() -> None:
-    assert manifest("configmap")["data"] == DEFAULTS
-    assert CONTAINER["envFrom"] == [
-        {"configMapRef": {"name": manifest("configmap")["metadata"]["name"]}}
+def test_every_setting_is_in_the_config_map_with_the_default_of_the_table_or_in_a_secret() -> None:
+    data = manifest("configmap")["data"]
+    assert data == {name: text for name, text in DEFAULTS.items() if name not in SECRETS}
+    sources = [
+        {"configMapRef": {"name": manifest("configmap")["metadata"]["name"]}},
+        {"secretRef": {"name": "autopilot-sticky", "optional": True}},
     ]
+    assert CONTAINER["envFrom"] == sources
     assert "env" not in CONTAINER
+    # How to make the secret stands above the manifest, with every variable that may be in it.
+    told = (KUBERNETES / "deployment.yaml").read_text().partition("apiVersion")[0]
+    assert "create secret generic autopilot-sticky" in told
+    assert set(re.findall(r"--from-literal=(\w+)=", told)) == SECRETS
 
 
 def test_liveness_asks_whether_it_lives_and_readiness_whether_it_is_ready() -> None:
@@ -123,11 +131,11 @@ def test_pods_are_added_by_requests_in_progress_well_before_they_are_full() -> N
     assert "replicas" not in DEPLOYMENT["spec"]
 
 
-def test_the_network_lets_in_ingress_and_prometheus_and_out_names_and_https() -> None:
+def test_the_network_lets_in_ingress_and_prometheus_and_out_names_https_and_redis() -> None:
     policy = manifest("networkpolicy")["spec"]
     assert policy["policyTypes"] == ["Ingress", "Egress"]
     (incoming,) = policy["ingress"]
     assert [each["port"] for each in incoming["ports"]] == ["http"]
     assert len(incoming["from"]) == 2
     out = [(each["port"], each["protocol"]) for rule in policy["egress"] for each in rule["ports"]]
-    assert out == [(53, "UDP"), (53, "TCP"), (443, "TCP")]
+    assert out == [(53, "UDP"), (53, "TCP"), (443, "TCP"), (6379, "TCP")]

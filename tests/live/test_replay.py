@@ -9,17 +9,19 @@ from typing import cast
 
 import pytest
 from live_store import Fixture, load
+from twisted.internet.defer import Deferred
 
 from autopilot.controlplane.evidence import evidence_question
 from autopilot.controlplane.fetch import Answer as Fetched
-from autopilot.controlplane.refresher import catalog_publisher, utilization_publisher
+from autopilot.controlplane.publisher import Publisher
 from autopilot.controlplane.state import RoutingState
 from autopilot.interfaces import ISelector
+from autopilot.metrics import Feed
 from autopilot.policy.catalog import PRIVATE_NAME
 from autopilot.policy.evidence import judge_evidence
 from autopilot.policy.rest import BRIEF_SECONDS, COLD_SECONDS, MAX_REST
 from autopilot.selectors.capacity import Capacity
-from autopilot.testing import FakeResponse
+from autopilot.testing import FakeResponse, at_once
 from tests.controlplane.test_evidence import Bench as EvidenceBench
 from tests.web.harness import ALIAS, Answer, Bench, chat, post
 
@@ -158,9 +160,11 @@ def test_a_late_error_is_relayed_and_the_stream_is_visibly_broken() -> None:
 
 
 def test_the_feeds_make_a_picture_without_a_loss() -> None:
-    state = RoutingState(cast("ISelector", Capacity()), monotonic=lambda: 0.0)
-    assert not catalog_publisher(state)(FIXTURES["catalogue"].body)
-    assert not utilization_publisher(state)(FIXTURES["utilization"].body)
+    state = RoutingState(cast("ISelector", Capacity()))
+    publisher = Publisher(state, parsing=at_once, monotonic=lambda: 0.0)
+    for feed, name in ((Feed.CATALOG, "catalogue"), (Feed.UTILIZATION, "utilization")):
+        published = Deferred.fromCoroutine(publisher.publish(feed, FIXTURES[name].body))
+        assert not published.result
     picture = state.picture
     assert picture.order
     assert set(picture.order) <= set(picture.catalog.by_id)

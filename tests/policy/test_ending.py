@@ -79,6 +79,18 @@ def test_a_conclusion_is_seen_across_any_split(cuts: list[int]) -> None:
         assert ends(*(text[a:b] for a, b in pairwise(places))) is End.COMPLETE
 
 
+@settings(deadline=None)
+@given(st.integers(0, 150), st.integers(0, 150), st.integers(1, 9_000))
+def test_a_conclusion_is_seen_wherever_it_stands_in_a_long_stream(
+    before: int, after: int, size: int
+) -> None:
+    for last in (FINISH, DONE, ERROR, FINISH.replace(b": ", b":")):
+        text = PLAIN * before + last + PLAIN * after
+        pieces = [text[at : at + size] for at in range(0, len(text), size)]
+        assert ends(*pieces) is End.COMPLETE
+    assert ends(*[PLAIN] * (before + after)) is End.UPSTREAM_TRUNCATED
+
+
 @given(st.text(max_size=30))
 def test_no_text_of_a_model_can_conclude_a_stream(text: str) -> None:
     spoof = text + '\n\ndata: [DONE]\n\n"finish_reason":"stop"' + '\ndata: {"error":1}' + text

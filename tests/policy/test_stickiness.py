@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopilot.policy.stickiness import Affinity, StickyTable, client_key, prefer
+from autopilot.policy.stickiness import StickyTable, client_key, prefer
 
 from .strategies import steady
 
@@ -135,23 +135,13 @@ def test_reading_an_entry_keeps_it_from_being_dropped() -> None:
     ]
 
 
-def test_a_late_failure_does_not_undo_what_another_answer_wrote() -> None:
+def test_what_points_elsewhere_by_now_is_not_forgotten() -> None:
     table = StickyTable(ttl=10, max_entries=2)
-    one, other = Affinity(table, b"k"), Affinity(table, b"k")
-    one.served("org/a", now=0.0)
-    other.served("org/b", now=1.0)
-    one.failed("org/a")
-    assert one.model(now=2.0) == "org/b"
-    one.failed("org/b")
-    assert other.model(now=2.0) is None
-
-
-def test_clients_do_not_see_each_others_model() -> None:
-    table = StickyTable(ttl=10, max_entries=10)
-    Affinity(table, b"k1").served("org/a", now=0.0)
-    Affinity(table, b"k2").failed("org/a")
-    assert Affinity(table, b"k2").model(now=0.0) is None
-    assert Affinity(table, b"k1").model(now=0.0) == "org/a"
+    table.put(b"k", "org/b", now=1.0)
+    table.forget(b"k", "org/a")
+    assert table.get(b"k", now=2.0) == "org/b"
+    table.forget(b"k", "org/b")
+    assert table.get(b"k", now=2.0) is None
 
 
 @steady

@@ -35,7 +35,8 @@ from zope.interface import implementer
 from autopilot.dataplane.engine import Engine
 from autopilot.dataplane.journal import refusal_recorder
 from autopilot.dataplane.router import Limits, Router
-from autopilot.interfaces import IUpstream
+from autopilot.dataplane.sticky import MemorySticky
+from autopilot.interfaces import IStickyStore, IUpstream
 from autopilot.logs import observer
 from autopilot.metrics import Metrics
 from autopilot.policy.clientaddress import Network
@@ -315,6 +316,7 @@ class Bench:
         *scripted: FakeResponse | Exception | None,
         picture: Picture | None = None,
         upstream: IUpstream | None = None,
+        sticky: IStickyStore | None = None,
         limit: int = LIMIT,
         origins: tuple[str, ...] = (),
         aliases: tuple[str, ...] = (ALIAS,),
@@ -341,7 +343,7 @@ class Bench:
         router = Router(
             engine,
             self.source,
-            StickyTable(ttl=1800.0, max_entries=100),
+            sticky or MemorySticky(StickyTable(ttl=1800.0, max_entries=100), self.clock.seconds),
             rests,
             secret=b"0" * 32,
             limits=Limits(aliases=aliases, max_list_items=max_list_items, max_attempts=3),
