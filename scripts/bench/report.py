@@ -20,7 +20,8 @@ _METHOD = f"""\
   that asks the upstream without a gateway (`direct`) in the same round.
 - **Processor time** is what the kernel has accounted to the threads of the gateway's processes, user and
   system together (`schedstat` in `/proc`), read at both ends of a window. Who waited for its core for
-  long shared it, with its own threads or with strangers: its times are worse than they need be.
+  long shared it, with its own threads or with strangers: it is later than it need be, and chunks that
+  wait are carried together, which makes each of them cheaper.
 - **Chunks.** {STREAMS} streams over as many connections, each with a client's key of its own, a chunk of
   about 270 bytes each {INTERVAL * 1e3:g} ms; the streams are not in step. A gateway that this would
   saturate gets as many chunks as keep {SLOW_SHARE:.0%} of its core busy, and its row says so.
