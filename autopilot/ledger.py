@@ -11,7 +11,7 @@ from collections.abc import Iterator, MutableSequence
 from typing import Self, cast
 
 _BYTES = 8
-_REQUESTS, _CONNECTIONS, _PROCESS, _FIELDS = range(4)
+_REQUESTS, _CONNECTIONS, _ACCEPTING, _PROCESS, _FIELDS = range(5)
 
 
 class Ledger:
@@ -40,12 +40,17 @@ class Ledger:
         """So many are here now."""
         self._cells[self._at + _CONNECTIONS] = number
 
+    def accepts(self, now: bool) -> None:  # noqa: FBT001 - its only argument
+        """This process accepts connections from `now` on, or no more."""
+        self._cells[self._at + _ACCEPTING] = now
+
     @property
     def surplus(self) -> int:
-        """How many more connections are here than with the live process that has the fewest."""
+        """How many more connections are here than with whoever accepts and has the fewest."""
         places = range(0, len(self._cells), _FIELDS)
-        live = [self._cells[at + _CONNECTIONS] for at in places if self._cells[at + _PROCESS]]
-        return self._cells[self._at + _CONNECTIONS] - min(live, default=0)
+        accept = [self._cells[at + _CONNECTIONS] for at in places if self._cells[at + _ACCEPTING]]
+        here = self._cells[self._at + _CONNECTIONS]
+        return here - min(accept, default=here)
 
     @property
     def processes(self) -> tuple[int, ...]:
@@ -54,7 +59,8 @@ class Ledger:
 
     def enter(self, process: int) -> None:
         """`process` takes this place, with nothing to carry yet."""
-        self._cells[self._at + _REQUESTS] = self._cells[self._at + _CONNECTIONS] = 0
+        for field in range(_FIELDS):
+            self._cells[self._at + field] = 0
         self._cells[self._at + _PROCESS] = process
 
     def leave(self) -> None:

@@ -11,7 +11,7 @@ def test_alone_a_process_counts_for_itself() -> None:
     ledger.add_request(1)
     ledger.add_request(-1)
     ledger.has_connections(5)
-    assert (ledger.requests, ledger.connections, ledger.surplus) == (1, 5, 5)
+    assert (ledger.requests, ledger.connections, ledger.surplus) == (1, 5, 0)
 
 
 def test_each_adds_to_what_all_carry() -> None:
@@ -50,13 +50,16 @@ def test_who_leaves_carries_nothing_any_more_and_neither_does_its_successor() ->
     cells.close()
 
 
-def test_a_surplus_is_over_the_live_process_that_has_the_fewest() -> None:
+def test_a_surplus_is_over_whoever_has_the_fewest_and_accepts() -> None:
     cells = SharedCells.make(3)
     first, second, third = cells
-    for number, ledger in enumerate((first, second)):
-        ledger.enter(100 + number)
     first.has_connections(5)
     second.has_connections(2)
-    # The third has none, and no process either.
+    assert first.surplus == 0
+    first.accepts(True)
+    second.accepts(True)
+    # The third has none, and does not accept.
     assert (first.surplus, second.surplus, third.surplus) == (3, 0, -2)
+    second.accepts(False)
+    assert first.surplus == 0
     cells.close()

@@ -1,8 +1,8 @@
 """A port that several processes accept from, and that leaves to each its share.
 
-All of them are told of each connection that arrives, and the quickest would take most. So each takes one
-at a time, and one that has more than others lets them go first, for a moment: what is left waiting after
-it is taken by anybody, so that a process that hangs costs no client more than that.
+All of them are told of each connection that arrives, and the quickest would take most. So each takes
+one at a time, and one that has more than others lets them go first, for a moment. Some of what is left
+waiting after it is taken by anybody, so that a process that hangs delays nobody for longer.
 """
 
 from typing import Any, Self
@@ -17,6 +17,9 @@ MAY_LEAD_BY = 1
 
 YIELD_SECONDS = 0.002
 
+LEFT_OVER = 8
+"""Connections that are taken by whoever is there once the others have had their moment."""
+
 
 class FairPort(Port):
     """A `Port` over an inherited socket; `ledger` knows what each process has."""
@@ -25,7 +28,7 @@ class FairPort(Port):
 
     reactor: Any
     _yielding: IDelayedCall | None = None
-    _yielded = False
+    _may_take = 0
 
     @classmethod
     def of(cls, reactor: Any, descriptor: int, family: int, factory: Any) -> Self:
@@ -44,20 +47,31 @@ class FairPort(Port):
 
     def doRead(self) -> None:
         """See `IReadDescriptor`."""
-        if self.ledger is not None and self.ledger.surplus > MAY_LEAD_BY and not self._yielded:
-            self._yielded = True
+        if self.ledger is None or self.ledger.surplus <= MAY_LEAD_BY:
+            self._may_take = 0
+        elif self._may_take:
+            self._may_take -= 1
+        else:
             self.stopReading()
             self._yielding = self.reactor.callLater(YIELD_SECONDS, self._go_on)
             return
-        self._yielded = False
         super().doRead()
+
+    def startListening(self) -> None:
+        """See `IListeningPort`."""
+        super().startListening()
+        if self.ledger is not None:
+            self.ledger.accepts(True)
 
     def _go_on(self) -> None:
         self._yielding = None
+        self._may_take = LEFT_OVER
         self.startReading()
 
     def loseConnection(self, *reason: Any) -> Any:
         """See `IListeningPort`."""
+        if self.ledger is not None:
+            self.ledger.accepts(False)
         if self._yielding is not None:
             self._yielding.cancel()
             self._yielding = None

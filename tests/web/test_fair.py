@@ -11,7 +11,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from autopilot.ledger import SharedCells
-from autopilot.web.fair import MAY_LEAD_BY, YIELD_SECONDS, FairPort
+from autopilot.web.fair import LEFT_OVER, MAY_LEAD_BY, YIELD_SECONDS, FairPort
 
 
 class Bench:
@@ -25,6 +25,7 @@ class Bench:
         self.ours, self.others = self.cells
         self.ours.enter(1)
         self.others.enter(2)
+        self.others.accepts(True)
         self.reactor: Any = MemoryReactorClock()
         self.port = FairPort.of(
             self.reactor, self.listening.fileno(), socket.AF_INET, Factory.forProtocol(Protocol)
@@ -75,17 +76,24 @@ def test_one_is_accepted_in_a_turn_so_that_others_have_theirs(bench: Bench) -> N
 
 
 def test_who_has_more_lets_others_go_first_and_then_takes_what_is_left(bench: Bench) -> None:
-    bench.dial(2)
+    bench.dial(LEFT_OVER + 1)
     bench.ours.has_connections(MAY_LEAD_BY + 1)
     bench.port.doRead()
     assert (bench.accepted, bench.reads) == (0, False)
     bench.reactor.advance(YIELD_SECONDS)
     assert bench.reads
-    bench.port.doRead()
-    assert bench.accepted == 1
-    bench.port.doRead()
-    assert bench.accepted == 1
+    for _each in range(LEFT_OVER + 1):
+        bench.port.doRead()
+    assert (bench.accepted, bench.reads) == (LEFT_OVER, False)
     bench.reactor.advance(YIELD_SECONDS)
+
+
+def test_nobody_waits_for_a_process_that_does_not_accept(bench: Bench) -> None:
+    bench.dial(1)
+    bench.ours.has_connections(MAY_LEAD_BY + 1)
+    bench.others.accepts(False)
+    bench.port.doRead()
+    assert bench.accepted == 1
 
 
 @pytest.mark.parametrize("ours", [0, MAY_LEAD_BY])
