@@ -24,6 +24,7 @@ from autopilot.dataplane.redis_sticky import RedisSticky
 from autopilot.dataplane.router import Limits, Router
 from autopilot.dataplane.sticky import MemorySticky
 from autopilot.dataplane.upstream import Upstream
+from autopilot.exposition import Shared
 from autopilot.http_client import make_client
 from autopilot.interfaces import ISelector, IStickyStore, Seconds
 from autopilot.logs import observer, say
@@ -156,7 +157,7 @@ def make_service(
     `reactor` needs TCP and time, and threads unless `parsing` is given; `monotonic` dates fetches,
     `wall` is compared with the feed's own timestamps.
     """
-    metrics = Metrics(CollectorRegistry())
+    metrics = Metrics(CollectorRegistry(), Shared.from_environment(os.environ))
     state = RoutingState(selector)
     publisher = Publisher(state, parsing=parsing or in_a_thread(reactor), monotonic=monotonic)
     metrics.watch(state, monotonic=monotonic, wall=wall)
