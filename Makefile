@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Settings kept in .env, if there is one; see .env.example.
 DOTENV := set -a; [ ! -f .env ] || . ./.env; set +a;
 
-.PHONY: help venv demo run test lint typing smoke packaging lab container secrets verify-live lock clean
+.PHONY: help venv demo run test lint typing smoke packaging lab bench container secrets verify-live lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ lint typing smoke packaging: venv ## one part of it
 lab: venv ## every fault of the contract against a real router, under five minutes
 	@$(BIN)/python scripts/lab.py
 
+bench: venv ## gateways side by side, 22 minutes; ARGS=--quick: under five
+	@$(BIN)/python scripts/bench/run.py $(ARGS)
+
 container: ## build the image's stages and run the result, where root, buildah and debootstrap are
 	@scripts/container_check.sh
 
@@ -52,4 +55,4 @@ lock: venv ## renew the hashed lock files from requirements/*.in
 	done
 
 clean: ## remove everything that was made
-	rm -rf $(VENV) .tox .container build dist logs *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .tox .bench .container build dist logs *.egg-info .mypy_cache .ruff_cache .hypothesis

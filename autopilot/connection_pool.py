@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from twisted.application.service import Service
 from twisted.internet import error
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -20,7 +21,7 @@ from twisted.web.client import HTTPConnectionPool, _HTTP11ClientFactory
 from autopilot.client_protocol import ClientProtocol, HandshakeFailed
 from autopilot.logs import say
 
-__all__ = ["IDLE_SECONDS", "ConnectionPool", "HandshakeFailed", "HandshakeTimedOut"]
+__all__ = ["IDLE_SECONDS", "ClientPool", "ConnectionPool", "HandshakeFailed", "HandshakeTimedOut"]
 
 _log = Logger(namespace="autopilot.connection_pool")
 
@@ -174,3 +175,20 @@ def _tls_fault(failure: Failure) -> str | None:
         return None
     kind = type(reason.value)
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+class ClientPool(Service):
+    """The pool of one treq client, empty again when stopped."""
+
+    def __init__(self, reactor: Any, *, max_idle: int, connect_timeout: float) -> None:
+        self.pool = ConnectionPool(reactor, max_idle=max_idle, connect_timeout=connect_timeout)
+
+    def startService(self) -> None:
+        """Keep what becomes idle."""
+        super().startService()
+        self.pool.open()
+
+    def stopService(self) -> Deferred[None]:
+        """Close what is idle. Fires when it is gone, which a reset connection is at once."""
+        super().stopService()
+        return self.pool.closeCachedConnections()

@@ -21,18 +21,21 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
-"""The environment variable by which prometheus-client finds the directory; its name is not ours."""
+"""The variable by which prometheus-client finds the directory; its name is not ours."""
 
 SLOT = "AUTOPILOT_SLOT"
-"""The environment variable that says as which of the service's processes this one counts."""
+"""The variable that tells a worker its place among the others, from 0."""
+
+PARENT_SLOT = "parent"
+"""The slot of the process that started the workers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
     """The directory in which the processes of one service count, and the slot of this process.
 
-    No two living processes may have one slot. A slot is a plain word, such as `worker-1`. The directory
-    has to be new when the service starts: what is in it is counted.
+    No two living processes may have one slot. A slot is a plain word. The directory has to be new when
+    the service starts: what is in it is counted.
     """
 
     directory: Path
@@ -48,8 +51,9 @@ class Shared:
         """Have `registry` expose what all processes counted; gives the one to make new metrics in.
 
         From here on each metric of this Python process is kept in files, also those of another registry:
-        prometheus-client knows one kind of value at a time. `DIRECTORY` must be in the environment.
+        prometheus-client knows one kind of value at a time, and one directory, by the environment.
         """
+        os.environ[DIRECTORY] = str(self.directory)
         values.ValueClass = values.MultiProcessValue(lambda: self.slot)
         registry.register(_Counted(self.directory))
         # Not exposed: the files hold what is in it.

@@ -118,7 +118,7 @@ def reasons_of(failure: Failure) -> Sequence[Failure]:
 
 
 class WireResponse(proxyForInterface(IResponse)):  # type: ignore[misc]
-    """A response that shows treq no `Content-Encoding`, so that nothing is decoded.
+    """A response that shows treq no field at all, so that nothing is decoded, added or remembered.
 
     `wire_headers` are the fields as they came.
     """
@@ -126,10 +126,7 @@ class WireResponse(proxyForInterface(IResponse)):  # type: ignore[misc]
     def __init__(self, original: IResponse) -> None:
         super().__init__(original)
         self.wire_headers: Headers = original.headers
-        self._shown: Headers = original.headers
-        if self._shown.hasHeader(b"content-encoding"):
-            self._shown = self._shown.copy()
-            self._shown.removeHeader(b"content-encoding")
+        self._shown = Headers()
 
     @property
     def headers(self) -> Headers:

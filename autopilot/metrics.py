@@ -269,14 +269,13 @@ class Metrics:
 
     def limits(self, *, requests: int, max_ages: MaxAges) -> None:
         """Register the limits that the gauges are to be compared with, as they are configured."""
-        # Each process refuses by its own limit, so that the service carries their sum.
-        Gauge(
-            "autopilot_requests_limit",
-            "Requests carried at once; more are refused as overloaded.",
-            registry=self._counted,
-            multiprocess_mode="livesum",
-        ).set(requests)
+        # Each is the whole service's, whichever of its processes says so.
         for name, text, value in (
+            (
+                "autopilot_requests_limit",
+                "Requests carried at once; more are refused as overloaded.",
+                requests,
+            ),
             (
                 "autopilot_catalog_age_limit_seconds",
                 "Age of the catalogue beyond which the router is not ready.",

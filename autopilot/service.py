@@ -2,20 +2,19 @@
 
 import os
 import secrets
-import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
-from twisted.logger import ILogObserver, Logger
-from twisted.python.components import Componentized
+from twisted.logger import Logger
 
-from autopilot.connection_pool import ConnectionPool
+from autopilot.connection_pool import ClientPool
+from autopilot.controlplane.feeds import feeds
 from autopilot.controlplane.publisher import Parsing, Publisher, in_a_thread
-from autopilot.controlplane.refresher import Refresher, Source
 from autopilot.controlplane.state import RoutingState
 from autopilot.dataplane.engine import Engine
 from autopilot.dataplane.journal import refusal_recorder
@@ -27,8 +26,10 @@ from autopilot.dataplane.upstream import Upstream
 from autopilot.exposition import Shared
 from autopilot.http_client import make_client
 from autopilot.interfaces import ISelector, IStickyStore, Seconds
-from autopilot.logs import observer, say
-from autopilot.metrics import Feed, Metrics
+from autopilot.ledger import Ledger
+from autopilot.logs import say
+from autopilot.metrics import Metrics
+from autopilot.observing import observe
 from autopilot.policy.deadlines import Deadlines
 from autopilot.policy.readiness import MaxAges
 from autopilot.policy.rest import RestTable
@@ -42,28 +43,26 @@ from autopilot.web.drain import drain
 from autopilot.web.limits import ClientLimits, connections_for, descriptor_limit
 from autopilot.web.listener import Listener
 from autopilot.web.server import AutopilotSite
+from autopilot.workers.member import Member
 
 _log = Logger(namespace="autopilot.service")
 
-MAX_IDLE_FEEDS = 2
-"""One connection for each of the two feeds."""
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What one worker has of a service of several; see `autopilot.worker`.
 
-class ClientPool(Service):
-    """The pool of one treq client, empty again when stopped."""
+    `listening` is the descriptor of the socket that all accept from, `parent` a process's id.
+    """
 
-    def __init__(self, reactor: Any, *, max_idle: int, connect_timeout: float) -> None:
-        self.pool = ConnectionPool(reactor, max_idle=max_idle, connect_timeout=connect_timeout)
+    member: Member
+    ledger: Ledger
+    listening: int
+    parent: int
 
-    def startService(self) -> None:
-        """Keep what becomes idle."""
-        super().startService()
-        self.pool.open()
-
-    def stopService(self) -> Deferred[None]:
-        """Close what is idle. Fires when it is gone, which a reset connection is at once."""
-        super().stopService()
-        return self.pool.closeCachedConnections()
+    def processes(self) -> tuple[int, ...]:
+        """The ids of the service's live processes."""
+        return (self.parent, *self.ledger.processes)
 
 
 class UpstreamService(Service):
@@ -122,23 +121,21 @@ class AutopilotService(MultiService):
         """Start, also again after a stop."""
         self._connections.draining = False
         descriptors = descriptor_limit()
-        if self._settings.max_connections > connections_for(descriptors):
+        enough_for = connections_for(descriptors) * self._settings.workers
+        if self._settings.max_connections > enough_for:
             say(
                 _log,
                 "descriptors_short",
                 level="warn",
                 max_connections=self._settings.max_connections,
                 open_files=descriptors,
-                enough_for=connections_for(descriptors),
+                enough_for=enough_for,
             )
         super().startService()
 
     def setServiceParent(self, parent: Any) -> None:
         """See `IService`."""
-        if isinstance(parent, Componentized):
-            settings = self._settings
-            lines = observer(stream=sys.stdout, level=settings.log_level, style=settings.log_format)
-            parent.setComponent(ILogObserver, lines)
+        observe(parent, self._settings)
         super().setServiceParent(parent)
 
 
@@ -151,8 +148,9 @@ def make_service(
     wall: Seconds = time.time,
     forced: Callable[[], None] = lambda: None,
     parsing: Parsing | None = None,
+    share: Share | None = None,
 ) -> AutopilotService:
-    """The whole router as a service that has done nothing yet.
+    """The whole router as a service that has done nothing yet, or one worker's `share` of it.
 
     `reactor` needs TCP and time, and threads unless `parsing` is given; `monotonic` dates fetches,
     `wall` is compared with the feed's own timestamps.
@@ -161,14 +159,11 @@ def make_service(
     state = RoutingState(selector)
     publisher = Publisher(state, parsing=parsing or in_a_thread(reactor), monotonic=monotonic)
     metrics.watch(state, monotonic=monotonic, wall=wall)
-    metrics.watch_process()
+    metrics.watch_process(None if share is None else share.processes)
     upstream_pool = ClientPool(
         reactor,
-        max_idle=settings.upstream_max_idle_connections,
+        max_idle=max(settings.upstream_max_idle_connections // settings.workers, 1),
         connect_timeout=settings.upstream_connect_timeout,
-    )
-    feeds_pool = ClientPool(
-        reactor, max_idle=MAX_IDLE_FEEDS, connect_timeout=settings.control_plane_timeout
     )
     upstream = Upstream(
         make_client(
@@ -181,6 +176,7 @@ def make_service(
         clock=reactor,
         only_fresh=upstream_pool.pool.only_fresh,
     )
+    here = connections_for(descriptor_limit())
     limits = ClientLimits(
         headers=settings.client_header_timeout,
         body=settings.client_body_timeout,
@@ -188,11 +184,13 @@ def make_service(
         stall=settings.client_stall_timeout,
         body_bytes=settings.max_request_bytes,
         requests=settings.max_concurrent_requests,
-        connections=settings.max_connections or connections_for(descriptor_limit()),
+        connections=settings.max_connections or here * settings.workers,
+        connections_here=settings.max_connections or here,
         require_authorization=settings.require_authorization,
     )
-    connections = Connections(limits)
-    sticky = _sticky_store(settings, metrics, reactor=reactor, monotonic=monotonic)
+    ledger = Ledger() if share is None else share.ledger
+    connections = Connections(limits, ledger)
+    sticky = _sticky_store(settings, metrics, share, reactor=reactor, monotonic=monotonic)
     api = _api(
         settings,
         state,
@@ -200,6 +198,7 @@ def make_service(
         metrics,
         connections,
         sticky=sticky,
+        share=share,
         reactor=reactor,
         monotonic=monotonic,
     )
@@ -211,18 +210,22 @@ def make_service(
         refused=refusal_recorder(metrics, monotonic),
         reactor=reactor,
     )
-    listener = Listener(reactor, settings.listen_addr, site)
+    listener = Listener(
+        reactor,
+        settings.listen_addr,
+        site,
+        inherited=None if share is None else share.listening,
+        ledger=ledger,
+    )
     service = AutopilotService(
         settings, reactor, listener=listener, connections=connections, forced=forced
     )
     # Stopped in the reverse order: the listener first, the pools last.
     children = [
-        TrustStoreCheck((settings.backend_base_url, settings.models_url, settings.utilization_url)),
         upstream_pool,
-        feeds_pool,
         UpstreamService(upstream),
         *([sticky] if isinstance(sticky, RedisSticky) else []),
-        *_refreshers(settings, publisher, feeds_pool.pool, reactor, metrics),
+        *knowledge(settings, publisher, share, reactor=reactor, metrics=metrics),
         listener,
     ]
     for child in children:
@@ -230,55 +233,44 @@ def make_service(
     return service
 
 
-def _refreshers(
+def knowledge(
     settings: Settings,
     publisher: Publisher,
-    pool: ConnectionPool,
+    share: Share | None,
+    *,
     reactor: Any,
     metrics: Metrics,
-) -> list[Refresher]:
-    client = make_client(
-        reactor,
-        pool,
-        accept_encoding=b"gzip",
-        retried=metrics.stale_retries.inc,
-    )
-    return [
-        Refresher(
-            Source(
-                feed=feed,
-                url=url,
-                interval=interval,
-                timeout=settings.control_plane_timeout,
-                max_bytes=settings.control_plane_max_bytes,
-            ),
-            publisher,
-            client=client,
-            clock=reactor,
-            metrics=metrics,
-        )
-        for feed, url, interval in (
-            (Feed.CATALOG, settings.models_url, settings.models_refresh),
-            (Feed.UTILIZATION, settings.utilization_url, settings.utilization_refresh),
-        )
-    ]
+) -> list[Service]:
+    """What keeps the picture fresh: the feeds, or what the parent tells of them."""
+    if share is not None:
+        share.member.publish_with(publisher)
+        return [share.member]
+    urls = (settings.backend_base_url, settings.models_url, settings.utilization_url)
+    return [TrustStoreCheck(urls), *feeds(settings, publisher, reactor=reactor, metrics=metrics)]
 
 
 def _sticky_store(
-    settings: Settings, metrics: Metrics, *, reactor: Any, monotonic: Seconds
-) -> RedisSticky | MemorySticky:
+    settings: Settings,
+    metrics: Metrics,
+    share: Share | None,
+    *,
+    reactor: Any,
+    monotonic: Seconds,
+) -> IStickyStore:
     ttl, most, address = settings.sticky_ttl, settings.sticky_max_entries, settings.sticky_url
+    if address is None and share is not None:
+        return cast("IStickyStore", share.member.sticky)
     if address is None or not ttl or not most:
         return MemorySticky(StickyTable(ttl=ttl, max_entries=most), monotonic)
     link = RedisLink(redis_endpoint(reactor, address), address, clock=reactor)
     return RedisSticky(link, ttl=ttl, clock=reactor, now=monotonic, metrics=metrics)
 
 
-def _sticky_secret(settings: Settings) -> bytes:
+def _sticky_secret(settings: Settings, share: Share | None) -> bytes:
     """Shared by all who share a store; without one it dies with the process."""
-    if settings.sticky_url is None:
-        return secrets.token_bytes(32)
-    return os.fsencode(settings.sticky_secret)
+    if settings.sticky_url is not None:
+        return os.fsencode(settings.sticky_secret)
+    return secrets.token_bytes(32) if share is None else share.member.secret
 
 
 def _api(
@@ -289,10 +281,11 @@ def _api(
     connections: Connections,
     *,
     sticky: IStickyStore,
+    share: Share | None,
     reactor: Any,
     monotonic: Seconds,
 ) -> Api:
-    rests = RestTable()
+    rests = RestTable() if share is None else share.member.rests
     metrics.watch_rests(lambda: rests.count(now=monotonic()))
     engine = Engine(
         upstream,
@@ -312,7 +305,7 @@ def _api(
         state,
         sticky,
         rests,
-        secret=_sticky_secret(settings),
+        secret=_sticky_secret(settings, share),
         limits=Limits(
             aliases=settings.model_aliases,
             max_list_items=settings.max_model_list_items,

@@ -60,6 +60,7 @@ _A_SWITCH = "true or false (also 1, 0, yes, no)"
 _LEVELS = ("debug", "info", "warn", "error", "critical")
 _FORMATS = ("json", "text")
 _FASTEST_REFRESH_MS = 50
+_MOST_WORKERS = 256
 _SHORTEST_SECRET = 16
 
 SPECS: tuple[Spec, ...] = (
@@ -179,6 +180,13 @@ SPECS: tuple[Spec, ...] = (
         0,
         1_000_000,
         "Most client connections; 0 derives it from the limit of open files.",
+    ),
+    Spec(
+        name="WORKERS",
+        default="1",
+        accepts=f"a whole number from 1 to {_MOST_WORKERS}, or auto: one for each core",
+        parse=partial(setting_values.workers, high=_MOST_WORKERS),
+        help="Processes that serve; with more than one, another watches over them.",
     ),
     Spec(
         name="REQUIRE_AUTHORIZATION",

@@ -1,5 +1,6 @@
 """How the text of one setting becomes a value; every function raises ValueError for what it refuses."""
 
+import os
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -38,6 +39,13 @@ def integer(text: str, *, low: int, high: int) -> int:
     if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
         raise ValueError
     return int(text)
+
+
+def workers(text: str, *, high: int) -> int:
+    """A number of processes; `auto` is one for each core that this process may use."""
+    if text.lower() == "auto":
+        return min(len(os.sched_getaffinity(0)), high)
+    return integer(text, low=1, high=high)
 
 
 def milliseconds(text: str, *, low: int, high: int) -> float:

@@ -43,6 +43,7 @@ class Settings:
     client_stall_timeout: float
     max_concurrent_requests: int
     max_connections: int
+    workers: int
     require_authorization: bool
     drain_readiness_lag: float
     drain_grace: float

@@ -1,18 +1,19 @@
 """`twistd autopilot`: reads the settings and builds the service. Starts nothing."""
 
 import os
-import signal
-import sys
+import tempfile
+from pathlib import Path
+from typing import Any
 
 from twisted.application.service import IService
 from twisted.python import usage
 
 from autopilot import __version__
 from autopilot.interfaces import ISelector
+from autopilot.process import end_at_next_signal, yield_to_the_loop
 from autopilot.settings import Settings, SettingsError, help_text, load
 
-SWITCH_SECONDS = 0.001
-"""How long the thread that parses a feed may keep the loop waiting. Python's 5 ms is a late chunk."""
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - mkdtemp makes a private directory in it
 
 
 class Options(usage.Options):
@@ -40,7 +41,6 @@ def makeService(_options: Options) -> IService:
     from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
 
     from autopilot.selectors.finding import UnknownSelectorError, find_selector  # noqa: PLC0415
-    from autopilot.service import make_service  # noqa: PLC0415 - imports klein, hence the reactor
 
     faults: list[str] = []
     settings: Settings | None = None
@@ -57,12 +57,30 @@ def makeService(_options: Options) -> IService:
         faults.append(str(error))
     if settings is None or selector is None:
         raise SystemExit("autopilot: " + "\n".join(faults))
-    sys.setswitchinterval(SWITCH_SECONDS)
-    service: IService = make_service(settings, selector, reactor, forced=_end_at_next_signal)
+    yield_to_the_loop()
+    return (_alone if settings.workers == 1 else _parent)(settings, selector, reactor)
+
+
+def _alone(settings: Settings, selector: ISelector, reactor: Any) -> IService:
+    from autopilot.service import make_service  # noqa: PLC0415 - imports klein, hence the reactor
+
+    service: IService = make_service(settings, selector, reactor, forced=end_at_next_signal)
     return service
 
 
-def _end_at_next_signal() -> None:
-    """While the router drains, a second signal ends it at once; Twisted would log an error."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _frame: os._exit(128 + number))
+def _parent(settings: Settings, selector: ISelector, reactor: Any) -> IService:
+    # prometheus_client looks at the variable when it is imported.
+    directory = tempfile.mkdtemp(prefix="autopilot-", dir=_memory())
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+
+    from autopilot.parent import make_parent  # noqa: PLC0415 - see above
+
+    service: IService = make_parent(
+        settings, selector, reactor, directory=Path(directory), forced=end_at_next_signal
+    )
+    return service
+
+
+def _memory() -> str | None:
+    """A directory in memory, which a container has even with a read-only disk; None if there is none."""
+    return _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None

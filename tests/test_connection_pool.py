@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 from twisted.internet.protocol import Protocol
 
-from autopilot.connection_pool import IDLE_SECONDS
+from autopilot.connection_pool import IDLE_SECONDS, ClientPool
 from autopilot.interfaces import ISelector
 from autopilot.selectors.capacity import Capacity
-from autopilot.service import ClientPool, make_service
+from autopilot.service import make_service
 from autopilot.settings import load
 from tests.test_http_client import Bench, Line, read
 

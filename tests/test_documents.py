@@ -27,7 +27,7 @@ FIRST_SCREEN = 24
 # Where a path in a document may start: the rooms of the house are named without `autopilot/`.
 BASES = (ROOT, ROOT / "autopilot", ROOT / "research")
 # What is only there once something has been run.
-MADE = ("logs/", ".venv/", ".tox/")
+MADE = ("logs/", ".venv/", ".tox/", ".bench/")
 
 MAKE = re.compile(r"^make ([a-z-]+)\b", re.MULTILINE)
 TARGET = re.compile(r"^([a-z][a-z -]*):", re.MULTILINE)

@@ -234,12 +234,12 @@ def test_what_is_read_at_the_scrape_is_that_of_the_process_that_answers(service:
         assert asked.value("autopilot_not_ready", reason="draining") == 1
 
 
-def test_limits_of_requests_add_up_and_the_others_are_the_same_for_all(service: Service) -> None:
+def test_limits_are_those_of_the_whole_service_and_do_not_add_up(service: Service) -> None:
     one, other = service.start("worker-0"), service.start("worker-1")
     one.do("everything")
     other.do("everything")
     other.do("sticky_unavailable", value=True)
-    assert one.value("autopilot_requests_limit") == 14
+    assert one.value("autopilot_requests_limit") == 7
     assert one.value("autopilot_catalog_age_limit_seconds") == 600
     assert one.value("autopilot_feed_age_limit_seconds") == 20
     assert one.value("autopilot_build_info", version=__version__) == 1

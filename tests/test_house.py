@@ -25,11 +25,15 @@ DRAWER = {
     "exposition",
     "http_client",
     "interfaces",
+    "ledger",
+    "listening",
     "logs",
     "metrics",
     "readings",
     "setting_table",
     "setting_values",
+    "observing",
+    "process",
     "settings",
     "trust_store",
     VERSION,
@@ -44,7 +48,11 @@ ALLOWED: dict[str, set[str]] = {
     "exposition": set(),
     "readings": {"policy", "interfaces"},
     "metrics": {"policy", "interfaces", "exposition", "readings", VERSION},
+    "ledger": set(),
+    "listening": {"setting_values"},
     "logs": set(),
+    "observing": {"logs", "settings"},
+    "process": set(),
     "setting_values": set(),
     "setting_table": {"setting_values"},
     "settings": {"setting_table", "setting_values"},
@@ -57,8 +65,11 @@ ALLOWED: dict[str, set[str]] = {
     "dataplane": BELOW,
     "web": {"dataplane", *BELOW},
     "selectors": {"policy", "interfaces"},
-    "service": ROUTER,
-    "tap": {"service", "selectors", "interfaces", "settings", VERSION},
+    "workers": {"controlplane", *BELOW},
+    "service": {"workers", *ROUTER},
+    "parent": {"workers", "controlplane", *BELOW},
+    "worker": {"service", "workers", "selectors", *BELOW},
+    "tap": {"service", "parent", "selectors", "interfaces", "process", "settings", VERSION},
     "testing": {"policy", "interfaces"},
     "simulator": set(),
 }
@@ -137,13 +148,13 @@ def test_only_the_web_room_imports_klein_which_installs_the_reactor() -> None:
     assert users == {"web"}
 
 
-def test_only_tap_modules_import_the_reactor_and_only_when_called() -> None:
+def test_only_what_a_process_begins_with_imports_the_reactor_and_only_when_called() -> None:
     users = {
         module
         for module, path in MODULES.items()
         if "twisted.internet.reactor" in imported(path.read_text(), module)
     }
-    assert {module.rpartition(".")[2] for module in users} == {"tap"}
+    assert {module.rpartition(".")[2] for module in users} == {"tap", "worker"}
     for module in users:
         top = ast.Module(
             [node for node in ast.parse(MODULES[module].read_text()).body if is_import(node)], []

@@ -562,6 +562,18 @@ def test_an_encoded_body_and_its_encoding_field_cross_untouched(encoding: bytes)
     bench.finish()
 
 
+def test_no_field_is_added_to_an_answer() -> None:
+    bench = Bench()
+    requesting = bench.request()
+    line = bench.net.accept()
+    line.answer(b"a body", fields=b"x-one: 1\r\n")
+    response, _collected = read(requesting)
+    names = {name.lower() for name, _values in response.wire_headers.getAllRawHeaders()}
+    assert b"x-one" in names
+    assert b"content-encoding" not in names
+    bench.finish()
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("body", [None, b"{}"], ids=["GET", "POST"])
 def test_a_redirect_is_an_answer_and_is_not_followed(status: int, body: bytes | None) -> None:

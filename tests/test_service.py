@@ -25,6 +25,7 @@ from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
 from twisted.python.failure import Failure
 
 from autopilot.interfaces import ISelector
+from autopilot.listening import LISTEN_BACKLOG
 from autopilot.selectors.capacity import Capacity
 from autopilot.service import (
     AutopilotService,
@@ -32,7 +33,7 @@ from autopilot.service import (
 )
 from autopilot.settings import load
 from autopilot.testing import AlphabeticSelector, at_once
-from autopilot.web.listener import LISTEN_BACKLOG, Listener, bound_port
+from autopilot.web.listener import Listener, bound_port
 from tests.test_http_client import Line, Net
 
 SETTINGS = {

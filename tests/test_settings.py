@@ -1,5 +1,6 @@
 """The environment: defaults, limits, and every fault at once in words that give nothing away."""
 
+import os
 from dataclasses import fields
 from ipaddress import ip_network
 from pathlib import Path
@@ -41,6 +42,7 @@ DEFAULTS = Settings(
     client_stall_timeout=60.0,
     max_concurrent_requests=1024,
     max_connections=0,
+    workers=1,
     require_authorization=False,
     drain_readiness_lag=0.0,
     drain_grace=30.0,
@@ -84,6 +86,7 @@ VARIABLES = [
     "CLIENT_STALL_TIMEOUT_MS",
     "MAX_CONCURRENT_REQUESTS",
     "MAX_CONNECTIONS",
+    "WORKERS",
     "REQUIRE_AUTHORIZATION",
     "DRAIN_READINESS_LAG_MS",
     "DRAIN_GRACE_MS",
@@ -478,6 +481,13 @@ def test_settings_can_be_printed_without_their_secrets() -> None:
     settings = load({"STICKY_URL": "redis://marked:marked-pass@marked", "STICKY_SECRET": SHARED})
     assert "marked" not in repr(settings)
     assert "marked-" not in repr(redis(username="marked-user", password=MARKED))
+
+
+def test_workers_are_a_number_or_one_for_each_core() -> None:
+    assert load({"WORKERS": "3"}).workers == 3
+    assert load({"WORKERS": "Auto"}).workers == len(os.sched_getaffinity(0))
+    for text in ("0", "-1", "257", "all"):
+        assert "auto" in fault_of("WORKERS", text)
 
 
 def test_words_are_taken_in_any_case() -> None:

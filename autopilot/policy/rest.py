@@ -93,11 +93,20 @@ class Rest:
         return self.probed_at is not None and now < self.probed_at + PROBE_SECONDS
 
 
-class RestTable:
-    """The rests of all models."""
+Told = Callable[[str, Rest | None], None]
+"""Told of a model whose state has changed here, and of its new state."""
 
-    def __init__(self) -> None:
+
+def _nobody(_model: str, _rest: Rest | None) -> None:
+    pass
+
+
+class RestTable:
+    """The rests of all models. Whoever shares them is `told` of each change, and has ours `adopt` his."""
+
+    def __init__(self, *, told: Told = _nobody) -> None:
         self._rests: OrderedDict[str, Rest] = OrderedDict()
+        self._told = told
 
     def failed(self, model: str, cause: Cause, *, now: float) -> float:
         """`model` failed at `now`; the seconds that it rests from now on."""
@@ -110,34 +119,46 @@ class RestTable:
             until = max(old.until, now + (cause.value if resting else length))
             if resting and old.cause is Cause.UNTIL_CATALOG:
                 cause = old.cause
-        self._rests[model] = Rest(cause=cause, until=until, length=length)
-        if len(self._rests) > MAX_MODELS:
-            self._rests.popitem(last=False)
+        self._set(model, Rest(cause=cause, until=until, length=length))
         return min(until - now, MAX_REST)
 
     def succeeded(self, model: str) -> None:
         """`model` answered."""
-        self._rests.pop(model, None)
+        if model in self._rests:
+            self._set(model, None)
 
     def asked(self, model: str, *, now: float) -> bool:
         """A request is sent to `model`; whether it is the probe after its rest."""
         rest = self._rests.get(model)
         if rest is None or rest.resting(now):
             return False
-        self._rests[model] = replace(rest, probed_at=now)
+        self._set(model, replace(rest, probed_at=now))
         return True
 
     def returned(self, model: str) -> None:
         """The probe ended without saying anything of the model: another may probe."""
         rest = self._rests.get(model)
         if rest is not None:
-            self._rests[model] = replace(rest, probed_at=None)
+            self._set(model, replace(rest, probed_at=None))
 
     def catalog_changed(self) -> None:
         """A new catalogue is here: those that waited for it are as good as any."""
         for model, rest in tuple(self._rests.items()):
             if rest.cause is Cause.UNTIL_CATALOG:
-                del self._rests[model]
+                self._set(model, None)
+
+    def adopt(self, model: str, rest: Rest | None) -> None:
+        """Somebody who shares the table has found this out."""
+        if rest is None:
+            self._rests.pop(model, None)
+            return
+        self._rests[model] = rest
+        if len(self._rests) > MAX_MODELS:
+            self._rests.popitem(last=False)
+
+    def items(self) -> tuple[tuple[str, Rest], ...]:
+        """All that is known."""
+        return tuple(self._rests.items())
 
     def resting(self, model: str, *, now: float) -> bool:
         """Whether `model` is to be asked last."""
@@ -166,3 +187,7 @@ class RestTable:
     def count(self, *, now: float) -> int:
         """How many models rest."""
         return sum(rest.resting(now) for rest in self._rests.values())
+
+    def _set(self, model: str, rest: Rest | None) -> None:
+        self.adopt(model, rest)
+        self._told(model, rest)

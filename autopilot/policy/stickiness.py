@@ -24,6 +24,10 @@ def prefer(sticky: str | None, candidates: Sequence[str]) -> tuple[str, ...]:
     return (sticky, *(name for name in candidates if name != sticky))
 
 
+_FRESH = 0.9
+"""Of its time to live, what an entry must have left to be fresh."""
+
+
 class StickyTable:
     """Client key to model, bounded in time and number.
 
@@ -51,17 +55,44 @@ class StickyTable:
         self._entries.move_to_end(key)
         return model
 
-    def put(self, key: bytes, model: str, *, now: float) -> None:
-        """Remember that `model` served `key` at `now`."""
+    def put(self, key: bytes, model: str, *, now: float) -> float | None:
+        """Remember that `model` served `key` at `now`; until when, or None if the table is off."""
         if self._ttl <= 0 or self._max_entries <= 0:
+            return None
+        self._set(key, model, now + self._ttl)
+        return now + self._ttl
+
+    def is_fresh(self, key: bytes, model: str, *, now: float) -> bool:
+        """Whether `model` was put so lately that putting it again would change next to nothing."""
+        entry = self._entries.get(key)
+        return entry is not None and entry[0] == model and entry[1] - now >= self._ttl * _FRESH
+
+    def adopt(self, key: bytes, model: str | None, *, expires_at: float) -> None:
+        """Somebody who shares the table has put this, or forgotten it."""
+        if model is None:
+            self._entries.pop(key, None)
+        else:
+            self._set(key, model, expires_at)
+
+    def items(self) -> tuple[tuple[bytes, str, float], ...]:
+        """Every key with its model and the moment at which it expires, least recently used first."""
+        return tuple((key, model, expires) for key, (model, expires) in self._entries.items())
+
+    def forget(self, key: bytes, model: str) -> bool:
+        """Drop `key` if it still points at `model`: another answer may have moved it meanwhile.
+
+        Whether it did.
+        """
+        entry = self._entries.get(key)
+        if entry is None or entry[0] != model:
+            return False
+        del self._entries[key]
+        return True
+
+    def _set(self, key: bytes, model: str, expires_at: float) -> None:
+        if self._max_entries <= 0:
             return
-        self._entries[key] = (model, now + self._ttl)
+        self._entries[key] = (model, expires_at)
         self._entries.move_to_end(key)
         while len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
-
-    def forget(self, key: bytes, model: str) -> None:
-        """Drop `key` if it still points at `model`: another answer may have moved it meanwhile."""
-        entry = self._entries.get(key)
-        if entry is not None and entry[0] == model:
-            del self._entries[key]

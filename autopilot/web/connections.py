@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Protocol
 
+from autopilot.ledger import Ledger
 from autopilot.policy.errors import Code, Refusal
 from autopilot.web.limits import RESERVED_CONNECTIONS, ClientLimits
 
@@ -23,15 +24,15 @@ class Connection(Protocol):
 
 
 class Connections:
-    """The connections and requests of one site."""
+    """The connections and requests of one site, whose limits are those of the whole service."""
 
-    def __init__(self, limits: ClientLimits) -> None:
+    def __init__(self, limits: ClientLimits, ledger: Ledger | None = None) -> None:
         self.draining = False
         self._limits = limits
+        self._ledger = ledger or Ledger()
         self._open: set[Connection] = set()
         # Those beyond the limit, in the order in which they came.
         self._reserve: dict[Connection, None] = {}
-        self._requests = 0
 
     def __len__(self) -> int:
         return len(self._open)
@@ -41,17 +42,20 @@ class Connections:
 
     def opened(self, connection: Connection) -> bool:
         """A connection was accepted; False if it must be closed at once."""
-        if len(self._open) >= self._limits.connections + RESERVED_CONNECTIONS:
+        beyond = self._beyond
+        if beyond >= RESERVED_CONNECTIONS:
             return False
-        if len(self._open) >= self._limits.connections:
+        if beyond >= 0:
             self._reserve[connection] = None
         self._open.add(connection)
+        self._ledger.has_connections(len(self._open))
         return True
 
     def closed(self, connection: Connection) -> None:
         """A connection is gone: if it was not in the reserve, the oldest that is takes its place."""
         if connection in self._open:
             self._open.remove(connection)
+            self._ledger.has_connections(len(self._open))
             promoted = (
                 connection if connection in self._reserve else next(iter(self._reserve), None)
             )
@@ -64,14 +68,26 @@ class Connections:
         Raises:
             Refusal: `overloaded`.
         """
-        if self._requests >= self._limits.requests or connection in self._reserve:
+        if connection in self._reserve and self._beyond <= 0:
+            # Another process of the service has lost one.
+            del self._reserve[connection]
+        if self._ledger.requests >= self._limits.requests or connection in self._reserve:
             raise Refusal(
                 Code.OVERLOADED,
                 "The router is carrying as much as it can. Try again in a moment.",
                 retry_after=RETRY_SECONDS,
             )
-        self._requests += 1
+        self._ledger.add_request(1)
 
     def released(self) -> None:
         """A request that was admitted is over."""
-        self._requests -= 1
+        self._ledger.add_request(-1)
+
+    @property
+    def _beyond(self) -> int:
+        """By how many a next connection is beyond the limits of the service and of this process."""
+        limits = self._limits
+        return max(
+            self._ledger.connections - limits.connections,
+            len(self._open) - limits.connections_here,
+        )

@@ -16,6 +16,7 @@ class ClientLimits:
 
     `headers` counts from accept, or from the first byte of a later request; `body` from the end of the
     header fields; `idle` between requests; `stall` while there is something to read and it is not read.
+    `requests` and `connections` are the service's, `connections_here` those of one of its processes.
     """
 
     headers: float
@@ -25,6 +26,7 @@ class ClientLimits:
     body_bytes: int
     requests: int
     connections: int
+    connections_here: int
     require_authorization: bool = False
 
 

@@ -1,5 +1,7 @@
-"""The port: bound before privileges are dropped, closed first when the router stops."""
+"""The port: bound before privileges are dropped, or inherited; closed first when the router stops."""
 
+import os
+import socket
 from typing import Any
 
 from twisted.application.service import Service
@@ -8,22 +10,36 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 
+from autopilot.ledger import Ledger
+from autopilot.listening import LISTEN_BACKLOG, cannot_listen
 from autopilot.logs import say
 from autopilot.setting_values import ListenAddress
 from autopilot.web.eager import EagerServer
+from autopilot.web.fair import FairPort
 from autopilot.web.server import AutopilotSite
 
 _log = Logger(namespace="autopilot.service")
 
-LISTEN_BACKLOG = 1024
-"""Twisted's 50 makes a burst of connections wait a second for a repeated SYN."""
-
 
 class Listener(Service):
-    """Listens from before privileges are dropped until stopped. `port` tells where."""
+    """Listens from before privileges are dropped until stopped. `port` tells where.
 
-    def __init__(self, reactor: Any, address: ListenAddress, factory: AutopilotSite) -> None:
+    With `inherited`, the descriptor of a socket that listens and is not of this process, it accepts
+    there, turn by turn with those who have the same.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        address: ListenAddress,
+        factory: AutopilotSite,
+        *,
+        inherited: int | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
         self.port: Any = None
+        self._inherited = inherited
+        self._ledger = ledger
         self._reactor = reactor
         self._address = address
         self._factory = factory
@@ -50,20 +66,30 @@ class Listener(Service):
 
     def _listen(self) -> None:
         if self.port is None:
-            try:
-                self.port = self._reactor.listenTCP(
-                    self._address.port,
-                    self._factory,
-                    backlog=LISTEN_BACKLOG,
-                    interface=self._address.host,
-                )
-            except CannotListenError as error:
-                address = f"{self._address.host}, port {self._address.port}"
-                reason = getattr(error.socketError, "strerror", None) or "not possible"
-                raise SystemExit(f"autopilot: cannot listen on {address}: {reason}") from None
+            self.port = self._bound() if self._inherited is None else self._adopted(self._inherited)
             # See `Port` in twisted.internet.tcp: what it makes of an accepted connection.
             self.port.transport = EagerServer
             say(_log, "listening", port=bound_port(self.port))
+
+    def _bound(self) -> IListeningPort:
+        try:
+            port: IListeningPort = self._reactor.listenTCP(
+                self._address.port,
+                self._factory,
+                backlog=LISTEN_BACKLOG,
+                interface=self._address.host,
+            )
+        except CannotListenError as error:
+            raise cannot_listen(self._address, error.socketError) from None
+        return port
+
+    def _adopted(self, descriptor: int) -> IListeningPort:
+        with socket.socket(fileno=os.dup(descriptor)) as known:
+            family = known.family
+        port = FairPort.of(self._reactor, descriptor, family, self._factory)
+        port.ledger = self._ledger
+        port.startListening()
+        return port
 
 
 def bound_port(port: IListeningPort) -> int:

@@ -11,6 +11,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Protocol
 
+from accounting import pinned
 from processes import HOST, Process, surroundings, wait_until
 
 PATH = "/v1/chat/completions"
@@ -125,10 +126,9 @@ class Gateway(ABC):
         directory = home / "run" / self.name
         directory.mkdir(parents=True, exist_ok=True)
         launch = self.launch(port=port, upstream=upstream, ca=ca, home=home, directory=directory)
-        pinned = () if cpu is None else ("taskset", "--cpu-list", str(cpu))
         process = Process(
             self.name,
-            (*pinned, *launch.command),
+            (*pinned(cpu), *launch.command),
             environment=surroundings(**launch.settings),
             log=log,
             directory=directory,

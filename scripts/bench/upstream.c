@@ -4,6 +4,8 @@
  * else with {"status":"ok"}. POST answers with one JSON document, or, if the body asks for a stream,
  * with --chunks events, one each --interval microseconds, every one of which carries the moment at
  * which it was sent as "@nanoseconds@" of CLOCK_MONOTONIC and --pad more characters. With --cert and --key it speaks TLS.
+ * GET /bench/set/CHUNKS/INTERVAL changes both while no stream is open: one upstream serves every figure,
+ * so that no router has to be started anew or loses its connections in between.
  *
  * It trusts its peers: it is no example of an HTTP server.
  */
@@ -162,6 +164,12 @@ static void answer_get(conn *c)
 	static char body[OUT_BYTES - 512];
 	size_t len = 0;
 	FILE *f;
+	int more;
+	long long interval_us;
+	if (sscanf(c->path, "/bench/set/%d/%lld", &more, &interval_us) == 2) {
+		chunks = more;
+		interval_ns = interval_us * 1000;
+	}
 	if ((at = strchr(c->path, '?')))
 		*at = 0;
 	for (at = c->path; *at; at++)

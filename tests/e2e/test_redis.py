@@ -80,6 +80,13 @@ def kept(by: Router, *others: Router) -> str:
     return eventually(found, "a client is kept where it was moved")
 
 
+def only_place(redis: RedisServer) -> bytes:
+    """The one place that Redis holds, which it may be told of only after the answer has arrived."""
+    eventually(lambda: len(redis.places()) == 1, "there is one place")
+    (place,) = redis.places()
+    return place
+
+
 def test_a_client_is_treated_alike_by_all_who_share_the_store_and_its_secret(
     tmp_path: Path, upstream: Simulator, redis: RedisServer
 ) -> None:
@@ -92,18 +99,18 @@ def test_a_client_is_treated_alike_by_all_who_share_the_store_and_its_secret(
         token = kept(one, other)
         assert selected(stranger, token) == BEST
         token = kept(one, other)
+        redis.command("FLUSHALL")
+        moved(one, token)
+        place = only_place(redis)
         upstream.set_fault(SECOND, "cold-503", times=1)
         assert selected(other, token) == BEST
         upstream.clear_faults()
+        eventually(
+            lambda: redis.command("GET", place).split(b"\r\n")[1] == BEST.encode(),
+            "the place has moved",
+        )
         # The failure was the other's; the place is everybody's.
         assert selected(one, token) == BEST
-
-
-def only_place(redis: RedisServer) -> bytes:
-    """The one place that Redis holds, which it may be told of only after the answer has arrived."""
-    eventually(lambda: len(redis.places()) == 1, "there is one place")
-    (place,) = redis.places()
-    return place
 
 
 def test_redis_holds_a_hash_and_a_model_for_the_time_that_the_setting_says(

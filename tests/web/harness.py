@@ -65,6 +65,7 @@ LIMITS = ClientLimits(
     body_bytes=0,
     requests=100,
     connections=100,
+    connections_here=100,
 )
 LIMIT = 2048
 """The body limit of a bench: small, so that a test can exceed it in many ways."""

@@ -1,0 +1,36 @@
+"""What is set for a whole process: how its threads take turns, and how a second signal ends it."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+SWITCH_SECONDS = 0.001
+"""How long the thread that parses a feed may keep the loop waiting. Python's 5 ms is a late chunk."""
+
+
+def yield_to_the_loop() -> None:
+    """Have threads give way to the loop soon."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+
+
+def _nobody() -> tuple[int, ...]:
+    return ()
+
+
+def end_at_next_signal(children: Callable[[], tuple[int, ...]] = _nobody) -> None:
+    """From now on SIGTERM and SIGINT end this process, and its `children` before it.
+
+    Twisted would log an error, and go on draining.
+    """
+
+    def end(number: int, _frame: object) -> None:
+        for child in children():
+            try:
+                os.kill(child, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        os._exit(128 + number)
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, end)

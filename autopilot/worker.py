@@ -1,0 +1,103 @@
+"""One worker of a service of several: a process that its parent starts, and nobody else.
+
+It finds what it inherits by number (`autopilot.workers.supervisor`), begins to serve when the parent has
+told it what all share, and leaves in order at SIGTERM or when the parent is gone.
+"""
+
+import os
+import socket
+import time
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger, globalLogBeginner
+
+from autopilot.ledger import SharedCells
+from autopilot.logs import say
+from autopilot.observing import lines_of
+from autopilot.policy.stickiness import StickyTable
+from autopilot.process import end_at_next_signal, yield_to_the_loop
+from autopilot.selectors.finding import find_selector
+from autopilot.settings import Settings, load
+from autopilot.workers.member import Member
+from autopilot.workers.supervisor import CELLS, LINK, LISTENING, Joining, inherited
+
+_log = Logger(namespace="autopilot.workers")
+
+
+class Worker:
+    """The process's one worker: a member of the service first, then a server."""
+
+    def __init__(self, settings: Settings, reactor: Any, *, slot: int, slots: int) -> None:
+        self._settings = settings
+        self._reactor = reactor
+        self._ledger = SharedCells(CELLS, slots).ledger(slot)
+        self._serving: Any = None
+        self._leaving = False
+        self._member = Member(
+            StickyTable(ttl=settings.sticky_ttl, max_entries=settings.sticky_max_entries),
+            monotonic=time.monotonic,
+            orphaned=self._orphaned,
+        )
+
+    def join(self) -> None:
+        """Take up the link; serve as soon as the parent has said all that is needed."""
+        self._member.welcomed.addCallback(self._serve)
+        self._member.welcomed.addErrback(self._failed)
+        self._reactor.adoptStreamConnection(LINK, socket.AF_UNIX, Joining(self._member.link))
+        os.close(LINK)
+
+    def leave(self) -> Deferred[None] | None:
+        """Drain and stop. Fires when nothing is left; None if nothing was begun."""
+        self._leaving = True
+        stopping: Deferred[None] | None = self._serving and self._serving.stopService()
+        return stopping
+
+    def _serve(self, _none: None) -> None:
+        from autopilot.service import Share, make_service  # noqa: PLC0415 - klein installs a reactor
+
+        self._serving = make_service(
+            self._settings,
+            find_selector(self._settings.selector),
+            self._reactor,
+            forced=end_at_next_signal,
+            share=Share(
+                member=self._member,
+                ledger=self._ledger,
+                listening=LISTENING,
+                parent=os.getppid(),
+            ),
+        )
+        self._serving.startService()
+        # The port has a copy, and must be the only one that keeps the socket open here.
+        os.close(LISTENING)
+
+    def _failed(self, failure: Any) -> None:
+        _log.failure("a worker could not begin", failure)
+        self._reactor.stop()
+
+    def _orphaned(self) -> None:
+        """The parent is gone: serve what is under way, and end."""
+        if not self._leaving:
+            say(_log, "parent_gone", level="error")
+            self._reactor.stop()
+
+
+def main() -> None:
+    """Run the worker until it has left."""
+    slot, slots = inherited(os.environ)
+    settings = load(os.environ)
+    globalLogBeginner.beginLoggingTo([lines_of(settings)], redirectStandardIO=False)
+
+    from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
+
+    yield_to_the_loop()
+    running: Any = reactor
+    worker = Worker(settings, running, slot=slot, slots=slots)
+    running.addSystemEventTrigger("before", "shutdown", worker.leave)
+    running.callWhenRunning(worker.join)
+    running.run()
+
+
+if __name__ == "__main__":
+    main()

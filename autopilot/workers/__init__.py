@@ -1,0 +1,1 @@
+"""RUNS: the processes of a service that has more than one, and what they tell each other."""
