@@ -2,12 +2,12 @@
 
 Nothing that a client sends becomes a label: modes, outcomes and ends are enumerations, a model is a
 catalogue id or `other`, and the number of model labels is bounded although ids come and go.
+
+Of several processes that are one service, each may expose the numbers of all: see `exposition`.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
-from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,6 +20,7 @@ from prometheus_client import (
 )
 
 from autopilot import __version__
+from autopilot.exposition import Processes, Shared
 from autopilot.interfaces import IPictureSource, Seconds
 from autopilot.policy.catalog import RowFault
 from autopilot.policy.ending import End
@@ -27,11 +28,14 @@ from autopilot.policy.errors import Code
 from autopilot.policy.failover import ORIGIN_OUTCOMES, RULES, Outcome, Verdict
 from autopilot.policy.readiness import MaxAges, NotReady
 from autopilot.policy.rest import CAUSES
+from autopilot.readings import of_picture, of_readiness, of_rests
 
 MAX_MODEL_LABELS = 1_000
 """Model labels beyond this become `other`: ids churn, and a process may live for months."""
 
 OTHER = "other"
+
+_SELECTIONS = "autopilot_selections_total"
 
 _LATENCY_BUCKETS = (
     0.005,
@@ -96,116 +100,129 @@ class StickyWrite(StrEnum):
 
 
 class Metrics:
-    """All metrics of one router, registered in `registry`."""
+    """All metrics of one router, exposed by `registry`: with `shared`, those of a whole service."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, shared: Shared | None = None) -> None:
         # One more series for each of ours, which no dashboard wants.
         disable_created_metrics()
         self._registry = registry
-        self._models: set[str] = set()
+        self._counted = registry if shared is None else shared.join(registry)
+        # There are some already when others count too, or did so in this process's place.
+        self._models = {
+            sample.labels["model"]
+            for family in registry.collect()
+            for sample in family.samples
+            if sample.name == _SELECTIONS
+        }
         self.in_progress = Gauge(
             "autopilot_requests_in_progress",
             "Chat and completion requests being handled.",
-            registry=registry,
+            registry=self._counted,
+            multiprocess_mode="livesum",
         )
         self.requests = Counter(
             "autopilot_requests_total",
             "Finished chat and completion requests; status client_gone if the client left first.",
             ["mode", "status"],
-            registry=registry,
+            registry=self._counted,
         )
         self.attempts = Counter(
             "autopilot_attempts_total",
             "Upstream attempts by what they came to.",
             ["outcome"],
-            registry=registry,
+            registry=self._counted,
         )
         self.failovers = Counter(
             "autopilot_failovers_total",
             "Moves to a next candidate, by the outcome that caused them.",
             ["reason"],
-            registry=registry,
+            registry=self._counted,
         )
         self._selections = Counter(
-            "autopilot_selections_total",
+            _SELECTIONS,
             "Answers committed, by the model that gave them.",
             ["mode", "model"],
-            registry=registry,
+            registry=self._counted,
         )
         self.stream_ends = Counter(
             "autopilot_stream_ends_total",
             "How answers ended once the client had been sent their first byte.",
             ["end"],
-            registry=registry,
+            registry=self._counted,
         )
         self.clients_gone = Counter(
             "autopilot_clients_gone_total",
             "Clients that left before the end of their answer, by what they were waiting for.",
             ["phase"],
-            registry=registry,
+            registry=self._counted,
         )
         self.rests = Counter(
             "autopilot_rests_total",
             "Failures after which a model was asked last for a while, by outcome.",
             ["reason"],
-            registry=registry,
+            registry=self._counted,
         )
         self.origin_failures = Counter(
             "autopilot_origin_failures_total",
             "Failures to reach the upstream at all, which say nothing about a model.",
             ["reason"],
-            registry=registry,
+            registry=self._counted,
         )
         self.stale_retries = Counter(
             "autopilot_stale_connection_retries_total",
             "Silent retries after the upstream had closed a pooled connection.",
-            registry=registry,
+            registry=self._counted,
         )
         self.first_byte = Histogram(
             "autopilot_time_to_first_byte_seconds",
             "From the whole request received to the first byte of the answer sent.",
             ["mode"],
             buckets=_LATENCY_BUCKETS,
-            registry=registry,
+            registry=self._counted,
         )
         self.duration = Histogram(
             "autopilot_request_duration_seconds",
             "From the whole request received to the end of the answer.",
             ["mode"],
             buckets=_LATENCY_BUCKETS,
-            registry=registry,
+            registry=self._counted,
         )
         self.refreshes = Counter(
             "autopilot_refreshes_total",
             "Fetches of the catalogue and of the feed by result.",
             ["feed", "result"],
-            registry=registry,
+            registry=self._counted,
         )
         self.rows_dropped = Counter(
             "autopilot_rows_dropped_total",
             "Rows of a good fetch that were unusable.",
             ["feed", "reason"],
-            registry=registry,
+            registry=self._counted,
         )
         self._sticky_lookups = Counter(
             "autopilot_sticky_store_lookups_total",
             "Lookups of clients in the shared sticky store by result.",
             ["result"],
-            registry=registry,
+            registry=self._counted,
         )
         self._sticky_writes = Counter(
             "autopilot_sticky_store_writes_total",
             "Changes of clients' places in the shared sticky store by result.",
             ["result"],
-            registry=registry,
+            registry=self._counted,
         )
         self.sticky_unavailable = Gauge(
             "autopilot_sticky_store_unavailable",
             "1 while the shared sticky store is not asked because it failed.",
-            registry=registry,
+            registry=self._counted,
+            multiprocess_mode="livemax",
         )
         Gauge(
-            "autopilot_build_info", "The running version.", ["version"], registry=registry
+            "autopilot_build_info",
+            "The running version.",
+            ["version"],
+            registry=self._counted,
+            multiprocess_mode="livemax",
         ).labels(version=__version__).set(1)
         for outcome in Outcome:
             self.attempts.labels(outcome=outcome.value)
@@ -228,73 +245,31 @@ class Metrics:
             self._sticky_writes.labels(result=write.value)
 
     def watch(self, source: IPictureSource, *, monotonic: Seconds, wall: Seconds) -> None:
-        """Register the gauges that read the published picture at each scrape.
-
-        `monotonic` is the clock of the picture's moments, `wall` that of the feed's own timestamp.
-        Ages are NaN before the first fetch.
-        """
-
-        def age(moment: float | None, now: Seconds) -> float:
-            return math.nan if moment is None else now() - moment
-
-        def timestamp() -> float | None:
-            utilization = source.picture.utilization
-            return None if utilization is None else utilization.timestamp
-
-        for name, text, read in (
-            (
-                "autopilot_catalog_age_seconds",
-                "Time since the last good catalogue fetch.",
-                lambda: age(source.picture.catalog_fetched_at, monotonic),
-            ),
-            (
-                "autopilot_catalog_models",
-                "Models in the last good catalogue.",
-                lambda: len(source.picture.catalog),
-            ),
-            (
-                "autopilot_feed_age_seconds",
-                "Time since the last good utilization fetch.",
-                lambda: age(source.picture.utilization_fetched_at, monotonic),
-            ),
-            (
-                "autopilot_feed_timestamp_age_seconds",
-                "Age of the utilization feed by its own timestamp.",
-                lambda: age(timestamp(), wall),
-            ),
-            (
-                "autopilot_candidates",
-                "Models that an alias request may be sent to.",
-                lambda: len(source.picture.order),
-            ),
-        ):
-            Gauge(name, text, registry=self._registry).set_function(read)
+        """Register the gauges of the published picture; see `of_picture`."""
+        for reading in of_picture(source, monotonic=monotonic, wall=wall):
+            self._registry.register(reading)
 
     def watch_rests(self, resting: Callable[[], float]) -> None:
         """Register the gauge that counts the models that rest, by `resting` at each scrape."""
-        Gauge(
-            "autopilot_resting_models",
-            "Models that failed and are asked last for a while.",
-            registry=self._registry,
-        ).set_function(resting)
+        self._registry.register(of_rests(resting))
 
     def watch_readiness(self, reason: Callable[[], NotReady | None]) -> None:
         """Register the gauge that says why the router is not ready, by `reason` at each scrape."""
-        gauge = Gauge(
-            "autopilot_not_ready",
-            "1 for the reason for which /readyz is 503; all are 0 when the router is ready.",
-            ["reason"],
-            registry=self._registry,
-        )
-        for each in NotReady:
-            gauge.labels(reason=each.value).set_function(partial(_is, each, reason))
+        self._registry.register(of_readiness(reason))
 
-    def watch_process(self) -> None:
-        """Register the process's own numbers: memory, processor time, file descriptors. Linux only."""
-        ProcessCollector(registry=self._registry)
+    def watch_process(self, pids: Callable[[], Iterable[int]] | None = None) -> None:
+        """Register memory, processor time and file descriptors of this process. Linux only.
+
+        With `pids`, those of the living processes of the service as of one: see `Processes`.
+        """
+        if pids is None:
+            ProcessCollector(registry=self._registry)
+        else:
+            self._registry.register(Processes(pids))
 
     def limits(self, *, requests: int, max_ages: MaxAges) -> None:
         """Register the limits that the gauges are to be compared with, as they are configured."""
+        # Each is the whole service's, whichever of its processes says so.
         for name, text, value in (
             (
                 "autopilot_requests_limit",
@@ -312,7 +287,7 @@ class Metrics:
                 max_ages.utilization,
             ),
         ):
-            Gauge(name, text, registry=self._registry).set(value)
+            Gauge(name, text, registry=self._counted, multiprocess_mode="livemax").set(value)
 
     def selected(self, mode: Mode, model: str | None) -> None:
         """Count a committed answer of `model`, a catalogue id, or None for a name that is none."""
@@ -340,7 +315,3 @@ class Metrics:
     def exposition(self) -> bytes:
         """The registry in Prometheus' text format."""
         return generate_latest(self._registry)
-
-
-def _is(reason: NotReady, current: Callable[[], NotReady | None]) -> float:
-    return float(current() is reason)

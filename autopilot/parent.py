@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from autopilot.controlplane.feeds import feeds
 from autopilot.controlplane.publisher import Publisher, in_a_thread
 from autopilot.controlplane.state import RoutingState
+from autopilot.exposition import PARENT_SLOT, Shared, process_gone
 from autopilot.interfaces import ISelector, Seconds
 from autopilot.ledger import SharedCells
 from autopilot.listening import listening_socket
@@ -110,10 +111,10 @@ def make_parent(
 ) -> ParentService:
     """The parent as a service that has done nothing yet.
 
-    `directory` is where all processes of the service count (`autopilot.metrics`); it is removed at the
+    `directory` is where all processes of the service count (`autopilot.exposition`); it is removed at the
     end. `forced` is called when the service stops, with what tells the workers' process ids.
     """
-    metrics = Metrics(CollectorRegistry())
+    metrics = Metrics(CollectorRegistry(), Shared(directory=directory, slot=PARENT_SLOT))
     sticky = StickyTable(ttl=settings.sticky_ttl, max_entries=settings.sticky_max_entries)
     hub = Hub(secret=secrets.token_bytes(32), sticky=sticky)
     publisher = Publisher(
@@ -130,7 +131,7 @@ def make_parent(
         cells=SharedCells.make(settings.workers),
         listening=listening.fileno,
         environment=os.environ,
-        gone=lambda _slot, _process: None,
+        gone=lambda slot, _process: process_gone(directory, str(slot)),
         patience=settings.drain_readiness_lag + settings.drain_grace + LAST_SECONDS,
     )
     service = ParentService(

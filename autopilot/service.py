@@ -23,6 +23,7 @@ from autopilot.dataplane.redis_sticky import RedisSticky
 from autopilot.dataplane.router import Limits, Router
 from autopilot.dataplane.sticky import MemorySticky
 from autopilot.dataplane.upstream import Upstream
+from autopilot.exposition import Shared
 from autopilot.http_client import make_client
 from autopilot.interfaces import ISelector, IStickyStore, Seconds
 from autopilot.ledger import Ledger
@@ -51,12 +52,17 @@ _log = Logger(namespace="autopilot.service")
 class Share:
     """What one worker has of a service of several; see `autopilot.worker`.
 
-    `listening` is the descriptor of the socket that all accept from.
+    `listening` is the descriptor of the socket that all accept from, `parent` a process's id.
     """
 
     member: Member
     ledger: Ledger
     listening: int
+    parent: int
+
+    def processes(self) -> tuple[int, ...]:
+        """The ids of the service's live processes."""
+        return (self.parent, *self.ledger.processes)
 
 
 class UpstreamService(Service):
@@ -149,11 +155,11 @@ def make_service(
     `reactor` needs TCP and time, and threads unless `parsing` is given; `monotonic` dates fetches,
     `wall` is compared with the feed's own timestamps.
     """
-    metrics = Metrics(CollectorRegistry())
+    metrics = Metrics(CollectorRegistry(), Shared.from_environment(os.environ))
     state = RoutingState(selector)
     publisher = Publisher(state, parsing=parsing or in_a_thread(reactor), monotonic=monotonic)
     metrics.watch(state, monotonic=monotonic, wall=wall)
-    metrics.watch_process()
+    metrics.watch_process(None if share is None else share.processes)
     upstream_pool = ClientPool(
         reactor,
         max_idle=max(settings.upstream_max_idle_connections // settings.workers, 1),

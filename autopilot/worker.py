@@ -61,7 +61,12 @@ class Worker:
             find_selector(self._settings.selector),
             self._reactor,
             forced=end_at_next_signal,
-            share=Share(member=self._member, ledger=self._ledger, listening=LISTENING),
+            share=Share(
+                member=self._member,
+                ledger=self._ledger,
+                listening=LISTENING,
+                parent=os.getppid(),
+            ),
         )
         self._serving.startService()
         # The port has a copy, and must be the only one that keeps the socket open here.

@@ -18,6 +18,7 @@ from twisted.internet.protocol import Factory, ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from autopilot.exposition import SLOT
 from autopilot.ledger import SharedCells
 from autopilot.logs import say
 from autopilot.workers.hub import Hub
@@ -27,9 +28,6 @@ _log = Logger(namespace="autopilot.workers")
 
 LISTENING, LINK, CELLS = 3, 4, 5
 """The numbers of the descriptors that a worker inherits."""
-
-SLOT = "AUTOPILOT_SLOT"
-"""The variable that tells a worker its place among the others, from 0."""
 
 SLOTS = "AUTOPILOT_SLOTS"
 """The variable that tells it how many places there are."""

@@ -87,9 +87,9 @@ def series(monkeypatch: pytest.MonkeyPatch) -> Series:
     built: list[Metrics] = []
     watch = Metrics.watch_process
 
-    def spy(metrics: Metrics) -> None:
+    def spy(metrics: Metrics, pids: None) -> None:
         built.append(metrics)
-        watch(metrics)
+        watch(metrics, pids)
 
     monkeypatch.setattr(Metrics, "watch_process", spy)
     with Built() as bench:
