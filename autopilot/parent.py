@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
-from twisted.application.service import MultiService, Service
+from twisted.application.service import IProcess, MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -77,13 +77,20 @@ class ListeningSocket(Service):
 
 
 class ParentService(MultiService):
-    """The parent. `kill` ends every worker at once, for a second signal; `directory` holds the counts."""
+    """The parent. `forced` is called when it stops; `directory` holds the counts of all processes."""
 
     def __init__(self, settings: Settings, *, directory: Path, forced: Callable[[], None]) -> None:
         super().__init__()
         self._settings = settings
         self._directory = directory
         self._forced = forced
+        self._account: Any = None
+
+    def privilegedStartService(self) -> None:
+        """Give the directory to whom twistd, and the workers with it, will be without privileges."""
+        if self._account is not None and self._account.uid is not None:
+            os.chown(self._directory, self._account.uid, -1)
+        super().privilegedStartService()
 
     def stopService(self) -> Deferred[None]:
         """Have the workers drain, and stop all else. Fires when nothing is left."""
@@ -94,6 +101,7 @@ class ParentService(MultiService):
     def setServiceParent(self, parent: Any) -> None:
         """See `IService`."""
         observe(parent, self._settings)
+        self._account = IProcess(parent, None)
         super().setServiceParent(parent)
 
     def _stopped(self, _result: object) -> None:

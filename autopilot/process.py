@@ -1,9 +1,11 @@
 """What is set for a whole process: how its threads take turns, and how a second signal ends it."""
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 SWITCH_SECONDS = 0.001
 """How long the thread that parses a feed may keep the loop waiting. Python's 5 ms is a late chunk."""
@@ -18,10 +20,12 @@ def _nobody() -> tuple[int, ...]:
     return ()
 
 
-def end_at_next_signal(children: Callable[[], tuple[int, ...]] = _nobody) -> None:
+def end_at_next_signal(
+    children: Callable[[], tuple[int, ...]] = _nobody, *, directory: Path | None = None
+) -> None:
     """From now on SIGTERM and SIGINT end this process, and its `children` before it.
 
-    Twisted would log an error, and go on draining.
+    Twisted would log an error, and go on draining. `directory` goes with the process.
     """
 
     def end(number: int, _frame: object) -> None:
@@ -30,6 +34,8 @@ def end_at_next_signal(children: Callable[[], tuple[int, ...]] = _nobody) -> Non
                 os.kill(child, signal.SIGKILL)
             except ProcessLookupError:
                 continue
+        if directory is not None:
+            shutil.rmtree(directory, ignore_errors=True)
         os._exit(128 + number)
 
     for each in (signal.SIGTERM, signal.SIGINT):

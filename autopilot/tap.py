@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +71,13 @@ def _alone(settings: Settings, selector: ISelector, reactor: Any) -> IService:
 
 def _parent(settings: Settings, selector: ISelector, reactor: Any) -> IService:
     # prometheus_client looks at the variable when it is imported.
-    directory = tempfile.mkdtemp(prefix="autopilot-", dir=_memory())
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+    directory = Path(tempfile.mkdtemp(prefix="autopilot-", dir=_memory()))
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
 
     from autopilot.parent import make_parent  # noqa: PLC0415 - see above
 
-    service: IService = make_parent(
-        settings, selector, reactor, directory=Path(directory), forced=end_at_next_signal
-    )
+    forced = partial(end_at_next_signal, directory=directory)
+    service: IService = make_parent(settings, selector, reactor, directory=directory, forced=forced)
     return service
 
 

@@ -5,6 +5,7 @@ told it what all share, and leaves in order at SIGTERM or when the parent is gon
 """
 
 import os
+import shutil
 import socket
 import time
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger, globalLogBeginner
 
+from autopilot.exposition import DIRECTORY
 from autopilot.ledger import SharedCells
 from autopilot.logs import say
 from autopilot.observing import lines_of
@@ -34,6 +36,7 @@ class Worker:
         self._ledger = SharedCells(CELLS, slots).ledger(slot)
         self._serving: Any = None
         self._leaving = False
+        self.orphan = False
         self._member = Member(
             StickyTable(ttl=settings.sticky_ttl, max_entries=settings.sticky_max_entries),
             monotonic=time.monotonic,
@@ -79,6 +82,7 @@ class Worker:
     def _orphaned(self) -> None:
         """The parent is gone: serve what is under way, and end."""
         if not self._leaving:
+            self.orphan = True
             say(_log, "parent_gone", level="error")
             self._reactor.stop()
 
@@ -97,6 +101,9 @@ def main() -> None:
     running.addSystemEventTrigger("before", "shutdown", worker.leave)
     running.callWhenRunning(worker.join)
     running.run()
+    if worker.orphan:
+        # Its owner cannot any more.
+        shutil.rmtree(os.environ[DIRECTORY], ignore_errors=True)
 
 
 if __name__ == "__main__":
