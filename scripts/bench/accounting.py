@@ -52,6 +52,21 @@ class Spent:
         )
 
 
+def children(pid: int) -> list[int]:
+    """The processes that this one has started and that are there."""
+    told = _PROC / str(pid) / "task" / str(pid) / "children"
+    try:
+        return [int(child) for child in told.read_text().split()]
+    except OSError:
+        return []
+
+
+def sockets(pid: int) -> int:
+    """How many sockets a process has open."""
+    folder = _PROC / str(pid) / "fd"
+    return sum(str(each.readlink()).startswith("socket:") for each in folder.iterdir())
+
+
 def rss_kib(pids: Iterable[int]) -> int:
     """Resident memory of these processes together, in KiB."""
     return sum(_rss_kib(pid) for pid in pids)

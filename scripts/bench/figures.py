@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import programs
-from accounting import GATEWAY_CORE, OTHER_CORE, Cost, Spent, rss_kib
+from accounting import GATEWAY_CORE, OTHER_CORE, Cost, Spent, rss_kib, sockets
 from ours import body, model_for
 from peer import Peer
 from programs import ENDLESS, HOME, Asked, LoadError, Upstream
@@ -112,6 +112,29 @@ def slow_interval(bench: Bench) -> float:
     _must_be_well(seen)
     each: float = meter.cost.ran / 1e9 / seen["events"]
     return max(INTERVAL, round(STREAMS * each / SLOW_SHARE + 0.05, 1))
+
+
+def balance(bench: Bench) -> Figures:
+    """The share of the streams that the worker with the most of them has."""
+    shares: list[int] = []
+
+    def count() -> None:
+        _parent, *workers = bench.pids
+        shares.extend(sockets(worker) for worker in workers)
+
+    bench.upstream.pace(chunks=ENDLESS, interval=bench.interval)
+    _must_be_well(
+        programs.streams(
+            bench.asked(stream=True),
+            connections=STREAMS,
+            seconds=bench.seconds,
+            interval=bench.interval,
+            spread_us=bench.spread_us,
+            begin=count,
+            end=lambda: None,
+        )
+    )
+    return {"share_most": max(shares) / sum(shares)}
 
 
 def chunk_cost(bench: Bench) -> Figures:

@@ -2,30 +2,33 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from accounting import pinned
+from accounting import children, pinned
 from peer import MODEL, Absent, NotStartedError, Peer
 from processes import HOST, ROOT, Process, is_ready, surroundings, wait_until
 
 ALIAS = "chutesai/AutoPilot"
 
 _START_SECONDS = 20.0
+_OTHERS_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Autopilot:
     """The router of a checkout: its own environment's if it has one, else its code in ours.
 
-    Every setting is the default but for the addresses. It ranks, remembers its clients, counts and
-    writes its log (to a file).
+    Every setting is the default but for the addresses, and `workers`. It ranks, remembers its clients,
+    counts and writes its log (to a file).
     """
 
     checkout: Path = ROOT
     name: str = "autopilot"
+    workers: int = 1
     fast: bool = True
     speaks_tls: bool = True
 
@@ -53,7 +56,7 @@ class Autopilot:
         log: Path,
         cpu: int | None = None,
     ) -> Iterator[list[int]]:
-        """One process, once it is ready.
+        """The router once it is ready: its process, or the parent and all workers.
 
         Raises:
             NotStartedError: it does not become ready.
@@ -67,6 +70,7 @@ class Autopilot:
             "BACKEND_BASE_URL": platform,
             "MODELS_URL": f"{platform}/v1/models",
             "UTILIZATION_URL": f"{platform}/chutes/utilization",
+            "WORKERS": str(self.workers),
         }
         if ca:
             settings["SSL_CERT_FILE"] = str(ca)
@@ -82,7 +86,10 @@ class Autopilot:
         with process:
             if not wait_until(lambda: is_ready(port), _START_SECONDS):
                 raise NotStartedError(f"autopilot does not become ready:\n{process.tail()}")
-            yield [process.pid]
+            if self.workers > 1:
+                # One worker answered. The others were started with it.
+                time.sleep(_OTHERS_SECONDS)
+            yield [process.pid, *children(process.pid)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

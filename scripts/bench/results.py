@@ -11,6 +11,7 @@ from typing import Any
 from figures import HELD, INTERVAL, without_gap
 
 OURS = "autopilot"
+SEVERAL = "autopilot x2"
 DIRECT = "direct"
 NGINX = "nginx"
 RUST_ROUTERS = ("vllm-router", "smg")

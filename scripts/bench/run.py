@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +22,7 @@ from plots import draw
 from processes import ROOT
 from programs import HOME
 from report import in_readme, page
-from results import Results
+from results import SEVERAL, Results
 from surveyed import survey
 from visits import QUICK_LEAVES_OUT, Account, Plan, Progress, Visits, chosen, install
 
@@ -38,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.render:
         _write(json.loads(_raw_of(options.into).read_text(encoding="utf-8")), options.into)
         return 0
-    everybody: tuple[Peer, ...] = (Direct(), options.router, *PEERS)
+    several = replace(options.router, name=SEVERAL, workers=2)
+    everybody: tuple[Peer, ...] = (Direct(), options.router, several, *PEERS)
     try:
         peers = chosen(everybody, options.only)
     except ValueError as error:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from results import NGINX, OURS, Results
+from results import NGINX, OURS, SEVERAL, Results
 
 WHY: Mapping[str, str] = {}
 """From the key of a missed target to the reason that was found. A target that is reached needs none."""
@@ -147,6 +147,20 @@ TARGETS = (
         bound=80,
         unit="MiB",
         seen=_ours("rss_idle_kib", _MIB),
+    ),
+    Target(
+        key="workers-chunk",
+        title="processor time of a streamed chunk with two workers and their parent",
+        bound=1.1,
+        unit="x one worker",
+        seen=lambda results: results.ratio(SEVERAL, "chunk_us", OURS),
+    ),
+    Target(
+        key="workers-balance",
+        title="streams that the busier of two workers has",
+        bound=0.6,
+        unit="of all",
+        seen=lambda results: results.value(SEVERAL, "share_most"),
     ),
 )
 

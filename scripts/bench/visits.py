@@ -15,7 +15,7 @@ from typing import Any
 import figures
 from accounting import GATEWAY_CORE
 from figures import KIB, Bench, Figures
-from ours import Direct
+from ours import Autopilot, Direct
 from peer import Absent, NotStartedError, Peer
 from processes import free_ports
 from programs import HOME, LoadError, Upstream
@@ -40,7 +40,8 @@ class Plan:
 
     def whole(self, peer: Peer) -> bool:
         """Whether this gateway has every figure."""
-        return not self.quick or peer.name in _ALWAYS
+        several = isinstance(peer, Autopilot) and peer.workers > 1
+        return peer.name in _ALWAYS or not (self.quick or several)
 
     def tls(self, peer: Peer, number: int) -> bool:
         """Whether it is looked at with a TLS upstream, in the round of that number."""
@@ -169,6 +170,12 @@ class Visits:
             )
 
     def _look(self, account: Account, bench: Bench) -> None:
+        if isinstance(account.peer, Autopilot) and account.peer.workers > 1:
+            # There is no core left for more clients than one of ours can serve: cost and balance only.
+            self._figure(account, "idle", lambda: figures.idle_memory(bench))
+            self._figure(account, "balance", lambda: figures.balance(bench))
+            self._figure(account, "chunks", lambda: figures.chunk_cost(bench))
+            return
         # Before any request, and that of the probe is one.
         if not isinstance(account.peer, Direct):
             self._figure(account, "idle", lambda: figures.idle_memory(bench))

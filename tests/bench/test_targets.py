@@ -7,7 +7,7 @@ import targets
 from results import Results
 from targets import NO_REASON, TARGETS, WHY, Judged, judge
 
-from tests.bench.account import META, raw
+from tests.bench.account import META, peer, raw
 
 
 def judged(account: dict[str, Any]) -> dict[str, Judged]:
@@ -28,6 +28,8 @@ def test_what_is_reached_and_what_is_missed() -> None:
         "streams": True,
         "stream-memory": True,
         "idle-memory": True,
+        "workers-chunk": None,  # two workers were not measured
+        "workers-balance": None,
     }
     assert found["chunk-tls"].value == pytest.approx(2.4)
     assert found["json-litellm"].value == pytest.approx(0.08)
@@ -51,6 +53,18 @@ def test_a_worse_figure_misses_its_target(key: str, figure: str, value: float) -
     for each in account["peers"]["autopilot"]["rounds"]:
         each[figure] = value
     assert judged(account)[key].ok is False
+
+
+@pytest.mark.parametrize(
+    ("chunk_us", "share", "cheap", "even"), [(46.2, 0.6, True, True), (46.3, 0.61, False, False)]
+)
+def test_two_workers_are_compared_with_one(
+    chunk_us: float, share: float, *, cheap: bool, even: bool
+) -> None:
+    account = raw()
+    account["peers"]["autopilot x2"] = peer({"chunk_us": chunk_us, "share_most": share})
+    found = judged(account)
+    assert (found["workers-chunk"].ok, found["workers-balance"].ok) == (cheap, even)
 
 
 def test_fewer_streams_miss_their_target() -> None:
