@@ -6,7 +6,6 @@ from io import BytesIO
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
-from twisted.web.http import toChunk
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
@@ -91,14 +90,6 @@ class AutopilotRequest(Request):
         body: bytes = content.getvalue()
         content.close()
         return body
-
-    def write(self, data: bytes) -> None:
-        """Send a part of the answer; the first call sends the head too. See `IRequest`."""
-        if self.chunked and data and not (self.finished or self._disconnected):
-            # Straight to the channel: a stream comes here a hundred times more often than anywhere else.
-            self.channel.write(b"".join(toChunk(data)))
-        else:
-            super().write(data)
 
     def begin_answer(self) -> None:
         """Set the fields that every answer has."""
