@@ -77,11 +77,20 @@ def in_readme(text: str, results: Results) -> str:
     Raises:
         ValueError: it has no markers.
     """
-    before, begin, rest = text.partition(README_BEGIN)
-    _old, end, after = rest.partition(README_END)
-    if not (begin and end):
-        raise ValueError("the README has no markers for the bench's table")
-    return f"{before}{begin}\n{readme_table(results)}\n{end}{after}"
+    return between(text, README_BEGIN, readme_table(results), README_END)
+
+
+def between(text: str, begin: str, written: str, end: str) -> str:
+    """`text` with `written` between its markers.
+
+    Raises:
+        ValueError: it has no such markers.
+    """
+    before, found, rest = text.partition(begin)
+    _old, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"there is no {begin} with its end to write between")
+    return f"{before}{begin}\n{written}\n{end}{after}"
 
 
 def _run(results: Results) -> Iterator[str]:

@@ -21,12 +21,14 @@ from peers import PEERS, upstream_files
 from plots import draw
 from processes import ROOT
 from programs import HOME
-from report import in_readme, page
+from report import between, in_readme, page
 from results import SEVERAL, Results
+from scaling import BEGIN, END, sums
 from surveyed import survey
 from visits import QUICK_LEAVES_OUT, Account, Plan, Progress, Visits, chosen, install
 
 PAGE = "BENCHMARKS.md"
+SCALING = "SCALING.md"
 FOLDER = "benchmarks"
 
 _ROUNDS, _QUICK_ROUNDS = 3, 2
@@ -131,6 +133,9 @@ def _write(raw: dict[str, Any], into: Path | None) -> None:
     if into is None:
         readme = ROOT / "README.md"
         readme.write_text(in_readme(readme.read_text(encoding="utf-8"), results), encoding="utf-8")
+        scaling = folder / SCALING
+        text = between(scaling.read_text(encoding="utf-8"), BEGIN, sums(results), END)
+        scaling.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
