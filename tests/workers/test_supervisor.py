@@ -16,6 +16,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
+from autopilot.exposition import SLOT
 from autopilot.ledger import SharedCells
 from autopilot.policy.stickiness import StickyTable
 from autopilot.workers.hub import Hub
@@ -25,7 +26,6 @@ from autopilot.workers.supervisor import (
     LINK,
     LISTENING,
     MAX_BACKOFF,
-    SLOT,
     SLOTS,
     WELL_SECONDS,
     Supervisor,

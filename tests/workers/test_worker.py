@@ -144,8 +144,7 @@ def test_it_serves_with_the_port_as_the_only_one_that_keeps_the_socket(bench: Be
 def test_it_counts_in_its_own_place(bench: Bench) -> None:
     bench.join()
     others, its_own = bench.cells
-    others.enter(1)
-    its_own.enter(2)
+    others.accepts(True)
     (port,) = bench.ports
     assert port.ledger is not None
     port.ledger.has_connections(3)
