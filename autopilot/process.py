@@ -14,22 +14,18 @@ def yield_to_the_loop() -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
 
 
-def _nobody() -> tuple[int, ...]:
-    return ()
+def _nothing() -> None:
+    pass
 
 
-def end_at_next_signal(children: Callable[[], tuple[int, ...]] = _nobody) -> None:
-    """From now on SIGTERM and SIGINT end this process, and its `children` before it.
+def end_at_next_signal(first: Callable[[], None] = _nothing) -> None:
+    """From now on SIGTERM and SIGINT end this process; `first` is called before.
 
     Twisted would log an error, and go on draining.
     """
 
     def end(number: int, _frame: object) -> None:
-        for child in children():
-            try:
-                os.kill(child, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        first()
         os._exit(128 + number)
 
     for each in (signal.SIGTERM, signal.SIGINT):
