@@ -21,15 +21,14 @@ def listening_socket(address: ListenAddress) -> socket.socket:
     Raises:
         SystemExit: the address cannot be had; the text says why.
     """
-    six = ":" in address.host
+    # socket.create_server has words of its own for what goes wrong.
+    listens = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
     try:
-        bound = socket.create_server(
-            (address.host, address.port),
-            family=socket.AF_INET6 if six else socket.AF_INET,
-            backlog=LISTEN_BACKLOG,
-            dualstack_ipv6=six,
-        )
+        listens.setblocking(False)
+        listens.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listens.bind((address.host, address.port))
+        listens.listen(LISTEN_BACKLOG)
     except OSError as error:
+        listens.close()
         raise cannot_listen(address, error) from None
-    bound.setblocking(False)
-    return bound
+    return listens

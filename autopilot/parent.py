@@ -77,26 +77,42 @@ class ListeningSocket(Service):
 
 
 class ParentService(MultiService):
-    """The parent. `forced` is called when it stops; `directory` holds the counts of all processes."""
+    """The parent. `directory` holds the counts, and is gone when the service is.
 
-    def __init__(self, settings: Settings, *, directory: Path, forced: Callable[[], None]) -> None:
+    `forced` is called when it stops, with what ends all at once: for a second signal.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        supervisor: Supervisor,
+        *,
+        directory: Path,
+        forced: Callable[[Callable[[], None]], None],
+    ) -> None:
         super().__init__()
         self._settings = settings
+        self._supervisor = supervisor
         self._directory = directory
         self._forced = forced
         self._account: Any = None
 
     def privilegedStartService(self) -> None:
-        """Give the directory to whom twistd, and the workers with it, will be without privileges."""
+        """Bind the port; give the directory to whom twistd, and the workers, will be afterwards."""
         if self._account is not None and self._account.uid is not None:
             os.chown(self._directory, self._account.uid, -1)
-        super().privilegedStartService()
+        try:
+            super().privilegedStartService()
+        except BaseException:
+            # There will be no stop.
+            self._forget_counts()
+            raise
 
     def stopService(self) -> Deferred[None]:
         """Have the workers drain, and stop all else. Fires when nothing is left."""
-        self._forced()
+        self._forced(self._kill)
         stopping: Deferred[None] = super().stopService()
-        return stopping.addCallback(self._stopped)
+        return stopping.addCallback(self._forget_counts)
 
     def setServiceParent(self, parent: Any) -> None:
         """See `IService`."""
@@ -104,7 +120,11 @@ class ParentService(MultiService):
         self._account = IProcess(parent, None)
         super().setServiceParent(parent)
 
-    def _stopped(self, _result: object) -> None:
+    def _kill(self) -> None:
+        self._supervisor.signal("KILL")
+        self._forget_counts()
+
+    def _forget_counts(self, _result: object = None) -> None:
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
@@ -115,12 +135,12 @@ def make_parent(
     *,
     directory: Path,
     monotonic: Seconds = time.monotonic,
-    forced: Callable[[Callable[[], tuple[int, ...]]], None],
+    forced: Callable[[Callable[[], None]], None],
 ) -> ParentService:
     """The parent as a service that has done nothing yet.
 
     `directory` is where all processes of the service count (`autopilot.exposition`); it is removed at the
-    end. `forced` is called when the service stops, with what tells the workers' process ids.
+    end. `forced` is called when the service stops, with what ends it at once.
     """
     metrics = Metrics(CollectorRegistry(), Shared(directory=directory, slot=PARENT_SLOT))
     sticky = StickyTable(ttl=settings.sticky_ttl, max_entries=settings.sticky_max_entries)
@@ -142,9 +162,7 @@ def make_parent(
         gone=lambda slot, _process: process_gone(directory, str(slot)),
         patience=settings.drain_readiness_lag + settings.drain_grace + LAST_SECONDS,
     )
-    service = ParentService(
-        settings, directory=directory, forced=lambda: forced(lambda: supervisor.processes)
-    )
+    service = ParentService(settings, supervisor, directory=directory, forced=forced)
     urls = (settings.backend_base_url, settings.models_url, settings.utilization_url)
     children = [
         TrustStoreCheck(urls),

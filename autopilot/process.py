@@ -1,11 +1,9 @@
 """What is set for a whole process: how its threads take turns, and how a second signal ends it."""
 
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 SWITCH_SECONDS = 0.001
 """How long the thread that parses a feed may keep the loop waiting. Python's 5 ms is a late chunk."""
@@ -16,26 +14,18 @@ def yield_to_the_loop() -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
 
 
-def _nobody() -> tuple[int, ...]:
-    return ()
+def _nothing() -> None:
+    pass
 
 
-def end_at_next_signal(
-    children: Callable[[], tuple[int, ...]] = _nobody, *, directory: Path | None = None
-) -> None:
-    """From now on SIGTERM and SIGINT end this process, and its `children` before it.
+def end_at_next_signal(first: Callable[[], None] = _nothing) -> None:
+    """From now on SIGTERM and SIGINT end this process; `first` is called before.
 
-    Twisted would log an error, and go on draining. `directory` goes with the process.
+    Twisted would log an error, and go on draining.
     """
 
     def end(number: int, _frame: object) -> None:
-        for child in children():
-            try:
-                os.kill(child, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        if directory is not None:
-            shutil.rmtree(directory, ignore_errors=True)
+        first()
         os._exit(128 + number)
 
     for each in (signal.SIGTERM, signal.SIGINT):

@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +75,9 @@ def _parent(settings: Settings, selector: ISelector, reactor: Any) -> IService:
 
     from autopilot.parent import make_parent  # noqa: PLC0415 - see above
 
-    forced = partial(end_at_next_signal, directory=directory)
-    service: IService = make_parent(settings, selector, reactor, directory=directory, forced=forced)
+    service: IService = make_parent(
+        settings, selector, reactor, directory=directory, forced=end_at_next_signal
+    )
     return service
 
 

@@ -2,10 +2,14 @@
 
 It finds what it inherits by number (`autopilot.workers.supervisor`), begins to serve when the parent has
 told it what all share, and leaves in order at SIGTERM or when the parent is gone.
+
+It is told to leave once and perhaps again: a terminal or an init system may signal it beside its parent.
+Only the parent knows which signal is a second one, and kills.
 """
 
 import os
 import shutil
+import signal
 import socket
 import time
 from typing import Any
@@ -18,11 +22,11 @@ from autopilot.ledger import SharedCells
 from autopilot.logs import say
 from autopilot.observing import lines_of
 from autopilot.policy.stickiness import StickyTable
-from autopilot.process import end_at_next_signal, yield_to_the_loop
+from autopilot.process import yield_to_the_loop
 from autopilot.selectors.finding import find_selector
 from autopilot.settings import Settings, load
 from autopilot.workers.member import Member
-from autopilot.workers.supervisor import CELLS, LINK, LISTENING, Joining, inherited
+from autopilot.workers.supervisor import Inherited, Joining, inherited
 
 _log = Logger(namespace="autopilot.workers")
 
@@ -30,10 +34,11 @@ _log = Logger(namespace="autopilot.workers")
 class Worker:
     """The process's one worker: a member of the service first, then a server."""
 
-    def __init__(self, settings: Settings, reactor: Any, *, slot: int, slots: int) -> None:
+    def __init__(self, settings: Settings, reactor: Any, inherits: Inherited) -> None:
         self._settings = settings
         self._reactor = reactor
-        self._ledger = SharedCells(CELLS, slots).ledger(slot)
+        self._inherits = inherits
+        self._ledger = SharedCells(inherits.cells, inherits.slots).ledger(inherits.slot)
         self._serving: Any = None
         self._leaving = False
         self.orphan = False
@@ -47,12 +52,18 @@ class Worker:
         """Take up the link; serve as soon as the parent has said all that is needed."""
         self._member.welcomed.addCallback(self._serve)
         self._member.welcomed.addErrback(self._failed)
-        self._reactor.adoptStreamConnection(LINK, socket.AF_UNIX, Joining(self._member.link))
-        os.close(LINK)
+        link = self._inherits.link
+        self._reactor.adoptStreamConnection(link, socket.AF_UNIX, Joining(self._member.link))
+        os.close(link)
+
+    def stop(self) -> None:
+        """Have the process end, in order; to be called any number of times."""
+        if not self._leaving:
+            self._leaving = True
+            self._reactor.stop()
 
     def leave(self) -> Deferred[None] | None:
         """Drain and stop. Fires when nothing is left; None if nothing was begun."""
-        self._leaving = True
         stopping: Deferred[None] | None = self._serving and self._serving.stopService()
         return stopping
 
@@ -63,33 +74,32 @@ class Worker:
             self._settings,
             find_selector(self._settings.selector),
             self._reactor,
-            forced=end_at_next_signal,
             share=Share(
                 member=self._member,
                 ledger=self._ledger,
-                listening=LISTENING,
+                listening=self._inherits.listening,
                 parent=os.getppid(),
             ),
         )
         self._serving.startService()
         # The port has a copy, and must be the only one that keeps the socket open here.
-        os.close(LISTENING)
+        os.close(self._inherits.listening)
 
     def _failed(self, failure: Any) -> None:
         _log.failure("a worker could not begin", failure)
-        self._reactor.stop()
+        self.stop()
 
     def _orphaned(self) -> None:
         """The parent is gone: serve what is under way, and end."""
         if not self._leaving:
             self.orphan = True
             say(_log, "parent_gone", level="error")
-            self._reactor.stop()
+            self.stop()
 
 
 def main() -> None:
     """Run the worker until it has left."""
-    slot, slots = inherited(os.environ)
+    inherits = inherited(os.environ)
     settings = load(os.environ)
     globalLogBeginner.beginLoggingTo([lines_of(settings)], redirectStandardIO=False)
 
@@ -97,10 +107,12 @@ def main() -> None:
 
     yield_to_the_loop()
     running: Any = reactor
-    worker = Worker(settings, running, slot=slot, slots=slots)
+    worker = Worker(settings, running, inherits)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: running.callFromThread(worker.stop))
     running.addSystemEventTrigger("before", "shutdown", worker.leave)
     running.callWhenRunning(worker.join)
-    running.run()
+    running.run(installSignalHandlers=False)
     if worker.orphan:
         # Its owner cannot any more.
         shutil.rmtree(os.environ[DIRECTORY], ignore_errors=True)

@@ -43,6 +43,11 @@ class StickyTable:
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def max_entries(self) -> int:
+        """How many there may be."""
+        return self._max_entries
+
     def get(self, key: bytes, *, now: float) -> str | None:
         """The model of `key`, or None if there is none or its time is over."""
         entry = self._entries.get(key)

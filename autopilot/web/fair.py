@@ -1,8 +1,8 @@
 """A port that several processes accept from, and that leaves to each its share.
 
 All of them are told of each connection that arrives, and the quickest would take most. So each takes
-one at a time, and one that has more than others lets them go first, for a moment. Some of what is left
-waiting after it is taken by anybody, so that a process that hangs delays nobody for longer.
+one at a time, and one that has more than others lets them go first, for as long as they catch up. When
+they do not, some of what is waiting is taken by anybody: a process that hangs holds up nobody for long.
 """
 
 from typing import Any, Self
@@ -16,9 +16,13 @@ MAY_LEAD_BY = 1
 """Connections that a process may have more than the one with the fewest without letting it go first."""
 
 YIELD_SECONDS = 0.002
+"""How often one that has more looks whether others catch up."""
 
-LEFT_OVER = 8
-"""Connections that are taken by whoever is there once the others have had their moment."""
+PATIENT_TURNS = 5
+"""So often in a row it may see that they do not: a busy process is at its port again in less time."""
+
+LEFT_OVER = 4
+"""Connections that are taken then, before others are waited for again."""
 
 
 class FairPort(Port):
@@ -28,6 +32,8 @@ class FairPort(Port):
 
     reactor: Any
     _yielding: IDelayedCall | None = None
+    _lead = 0
+    _in_vain = 0
     _may_take = 0
 
     @classmethod
@@ -47,11 +53,12 @@ class FairPort(Port):
 
     def doRead(self) -> None:
         """See `IReadDescriptor`."""
-        if self.ledger is None or self.ledger.surplus <= MAY_LEAD_BY:
-            self._may_take = 0
+        lead = 0 if self.ledger is None else self.ledger.surplus
+        if lead <= MAY_LEAD_BY:
+            self._in_vain = self._may_take = 0
         elif self._may_take:
             self._may_take -= 1
-        else:
+        elif not self._is_tired_of_waiting(lead):
             self.stopReading()
             self._yielding = self.reactor.callLater(YIELD_SECONDS, self._go_on)
             return
@@ -65,8 +72,15 @@ class FairPort(Port):
 
     def _go_on(self) -> None:
         self._yielding = None
-        self._may_take = LEFT_OVER
         self.startReading()
+
+    def _is_tired_of_waiting(self, lead: int) -> bool:
+        catching_up, self._lead = lead < self._lead, lead
+        self._in_vain = 0 if catching_up else self._in_vain + 1
+        if self._in_vain <= PATIENT_TURNS:
+            return False
+        self._in_vain, self._may_take = 0, LEFT_OVER - 1
+        return True
 
     def loseConnection(self, *reason: Any) -> Any:
         """See `IListeningPort`."""

@@ -9,7 +9,7 @@ from typing import Any
 from autopilot.metrics import Feed
 from autopilot.policy.rest import RestTable
 from autopilot.policy.stickiness import StickyTable
-from autopilot.workers.link import Link, rest_of, rest_values
+from autopilot.workers.link import Link, rest_of, rest_values, room_for
 
 
 class Hub:
@@ -24,12 +24,18 @@ class Hub:
 
     def link(self) -> Link:
         """An end for a new worker's link."""
-        return Link(received=self._received, again=self._tell_all, lost=self._links.discard)
+        room = room_for(self._sticky)
+        return Link(received=self._received, lost=self._links.discard, room=room)
 
     def welcome(self, link: Link) -> None:
-        """Tell a worker, whose `link` is connected, what it needs to begin, and then all else."""
+        """Tell a worker, whose `link` is connected, all there is, and then to begin."""
         self._links.add(link)
-        self._tell_all(link)
+        for feed, (body, at) in self._feeds.items():
+            _say_feed(link, feed, body, at)
+        for key, model, expires_at in self._sticky.items():
+            link.say("sticky", key.hex(), model, expires_at)
+        for name, rest in self._rests.items():
+            link.say("rest", name, rest_values(rest))
         link.say("welcome", self._secret.hex())
 
     def fetched(self, feed: Feed, body: bytes, at: float) -> None:
@@ -42,14 +48,6 @@ class Hub:
         """End all links."""
         for link in tuple(self._links):
             link.transport.loseConnection()
-
-    def _tell_all(self, link: Link) -> None:
-        for feed, (body, at) in self._feeds.items():
-            _say_feed(link, feed, body, at)
-        for key, model, expires_at in self._sticky.items():
-            link.say("sticky", key.hex(), model, expires_at)
-        for name, rest in self._rests.items():
-            link.say("rest", name, rest_values(rest))
 
     def _received(self, _link: Link, message: list[Any], _body: bytes) -> None:
         kind, *values = message

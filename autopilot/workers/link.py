@@ -4,11 +4,12 @@ A message is a frame: a JSON array whose first item says what it is, and for a f
 end. Both ends are one version of one program, so that nothing here is negotiated; what does not parse is
 a fault and ends the link.
 
-Nothing piles up: while the other side does not read, messages are dropped, and once it reads again
-whoever owns the link is asked to say anew what counts.
+Nothing piles up: the first two items of a message say what it is about, and while the other side does not
+read, of messages about one thing only the newest waits. A feed alone fills the buffer of a transport.
 """
 
 import json
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,8 @@ from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from autopilot.policy.rest import Cause, Rest
+from autopilot.policy.rest import MAX_MODELS, Cause, Rest
+from autopilot.policy.stickiness import StickyTable
 
 _log = Logger(namespace="autopilot.workers")
 
@@ -27,9 +29,21 @@ MAX_MESSAGE_BYTES = (1 << 30) + (1 << 16)
 """The largest feed that a setting can allow, and its first line."""
 
 
+_NEVER_FORGOTTEN = frozenset({"feed", "welcome"})
+"""Messages about very few things, without which a worker cannot serve."""
+
+
+def room_for(sticky: StickyTable) -> int:
+    """How many messages may wait: one for each place, and for each rest."""
+    return sticky.max_entries + MAX_MODELS
+
+
 @implementer(IPushProducer)
 class Link(Int32StringReceiver):
-    """One end. `received` takes each message, `again` is asked to repeat, `lost` is told of the end."""
+    """One end. `received` takes each message, `lost` is told of the end.
+
+    `room` is how many messages may wait. Of more the oldest are forgotten, as their tables forget them.
+    """
 
     MAX_LENGTH = MAX_MESSAGE_BYTES
 
@@ -39,25 +53,27 @@ class Link(Int32StringReceiver):
         self,
         *,
         received: Callable[["Link", list[Any], bytes], None],
-        again: Callable[["Link"], None],
         lost: Callable[["Link"], None],
+        room: int,
     ) -> None:
         self._received = received
-        self._again = again
         self._lost = lost
+        self._room = room
         self._paused = False
-        self._dropped = False
+        self._waiting: OrderedDict[tuple[Any, ...], tuple[tuple[Any, ...], bytes]] = OrderedDict()
 
     def connectionMade(self) -> None:
         """See `IProtocol`."""
         self.transport.registerProducer(self, True)
 
     def say(self, *message: Any, body: bytes = b"") -> None:
-        """Send a message, unless the other side does not read."""
+        """Send a message, as soon as the other side reads."""
+        if not self.connected:
+            return
         if self._paused:
-            self._dropped = True
-        elif self.connected:
-            self.sendString(json.dumps(message).encode("ascii") + b"\n" + body)
+            self._put_off(message, body)
+        else:
+            self._send(message, body)
 
     def stringReceived(self, string: bytes) -> None:
         """See `Int32StringReceiver`."""
@@ -75,9 +91,10 @@ class Link(Int32StringReceiver):
     def resumeProducing(self) -> None:
         """See `IPushProducer`."""
         self._paused = False
-        if self._dropped:
-            self._dropped = False
-            self._again(self)
+        # Each may fill the buffer again.
+        while self._waiting and not self._paused:
+            _about, (message, body) = self._waiting.popitem(last=False)
+            self._send(message, body)
 
     def stopProducing(self) -> None:
         """See `IPushProducer`: the connection is gone, which is told in another way."""
@@ -85,7 +102,19 @@ class Link(Int32StringReceiver):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See `IProtocol`."""
         super().connectionLost(reason)
+        self._waiting.clear()
         self._lost(self)
+
+    def _put_off(self, message: tuple[Any, ...], body: bytes) -> None:
+        about = message[:2]
+        self._waiting.pop(about, None)
+        self._waiting[about] = (message, body)
+        if len(self._waiting) > self._room:
+            forgotten = (each for each in self._waiting if each[0] not in _NEVER_FORGOTTEN)
+            self._waiting.pop(next(forgotten, about))
+
+    def _send(self, message: tuple[Any, ...], body: bytes) -> None:
+        self.sendString(json.dumps(message).encode("ascii") + b"\n" + body)
 
 
 def rest_values(rest: Rest | None) -> list[Any] | None:

@@ -14,7 +14,7 @@ from autopilot.metrics import Feed
 from autopilot.policy.catalog import FeedError
 from autopilot.policy.rest import Rest, RestTable
 from autopilot.policy.stickiness import StickyTable
-from autopilot.workers.link import Link, rest_of, rest_values
+from autopilot.workers.link import Link, rest_of, rest_values, room_for
 
 _log = Logger(namespace="autopilot.workers")
 
@@ -62,7 +62,7 @@ class Member(Service):
         self.rests = RestTable(told=self._rest_changed)
         self.sticky = SharedSticky(sticky, monotonic, self._sticky_changed)
         self.welcomed: Deferred[None] = Deferred()
-        self.link = Link(received=self._received, again=self._tell_all, lost=self._lost)
+        self.link = Link(received=self._received, lost=self._lost, room=room_for(sticky))
         self._table = sticky
         self._orphaned = orphaned
         self._publisher: Publisher | None = None
@@ -136,12 +136,6 @@ class Member(Service):
 
     def _rest_changed(self, model: str, rest: Rest | None) -> None:
         self.link.say("rest", model, rest_values(rest))
-
-    def _tell_all(self, _link: Link) -> None:
-        for key, model, expires_at in self._table.items():
-            self._sticky_changed(key, model, expires_at)
-        for name, rest in self.rests.items():
-            self._rest_changed(name, rest)
 
     def _lost(self, _link: Link) -> None:
         self._orphaned()

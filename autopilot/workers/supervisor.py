@@ -127,43 +127,43 @@ class Supervisor(Service):
         place.started_at = self._reactor.seconds()
         place.ended = Deferred()
         link = self._hub.link()
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            ours.setblocking(False)
-            theirs.setblocking(False)
-            try:
-                process = self._process(place, theirs.fileno())
-            except OSError as error:
-                say(
-                    _log, "worker_not_started", level="error", slot=place.slot, error=error.strerror
-                )
-                self._replace(place)
-                return
-            self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, Joining(link))
+        try:
+            process = self._process(place, link)
+        except OSError as error:
+            if link.connected:
+                link.transport.abortConnection()
+            say(_log, "worker_not_started", level="error", slot=place.slot, error=error.strerror)
+            self._replace(place)
+            return
         place.process, place.pid, place.link = process, process.pid, link
         self._cells.ledger(place.slot).enter(place.pid)
         self._hub.welcome(link)
         say(_log, "worker_started", slot=place.slot, process=place.pid)
 
-    def _process(self, place: _Place, link: int) -> Any:
-        return self._reactor.spawnProcess(
-            _Worker(lambda reason: self._ended(place, reason)),
-            sys.executable,
-            [sys.executable, "-m", "autopilot.worker"],
-            env={
-                **self._environment,
-                SLOT: str(place.slot),
-                SLOTS: str(len(self._places)),
-            },
-            childFDs={
-                0: 0,
-                1: 1,
-                2: 2,
-                LISTENING: self._listening(),
-                LINK: link,
-                CELLS: self._cells.descriptor,
-            },
-        )
+    def _process(self, place: _Place, link: Link) -> Any:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            theirs.setblocking(False)
+            self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, Joining(link))
+            return self._reactor.spawnProcess(
+                _Worker(lambda reason: self._ended(place, reason)),
+                sys.executable,
+                [sys.executable, "-m", "autopilot.worker"],
+                env={
+                    **self._environment,
+                    SLOT: str(place.slot),
+                    SLOTS: str(len(self._places)),
+                },
+                childFDs={
+                    0: 0,
+                    1: 1,
+                    2: 2,
+                    LISTENING: self._listening(),
+                    LINK: theirs.fileno(),
+                    CELLS: self._cells.descriptor,
+                },
+            )
 
     def _ended(self, place: _Place, reason: Failure) -> None:
         link = place.link
@@ -220,14 +220,25 @@ class Joining(Factory):
         return self._link
 
 
-def inherited(environment: Mapping[str, str]) -> tuple[int, int]:
-    """A worker's slot and the number of slots, as its parent has told it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inherited:
+    """What a worker has of its parent: its slot among so many, and the numbers of the descriptors."""
+
+    slot: int
+    slots: int
+    listening: int = LISTENING
+    link: int = LINK
+    cells: int = CELLS
+
+
+def inherited(environment: Mapping[str, str]) -> Inherited:
+    """What the parent has told this process.
 
     Raises:
-        SystemExit: nobody has; it was not started by a parent.
+        SystemExit: nothing; it was not started by a parent.
     """
     try:
-        return int(environment[SLOT]), int(environment[SLOTS])
+        return Inherited(slot=int(environment[SLOT]), slots=int(environment[SLOTS]))
     except (KeyError, ValueError):
         raise SystemExit(
             "autopilot.worker is started by the router with WORKERS, not by hand"

@@ -11,7 +11,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from autopilot.ledger import SharedCells
-from autopilot.web.fair import LEFT_OVER, MAY_LEAD_BY, YIELD_SECONDS, FairPort
+from autopilot.web.fair import LEFT_OVER, MAY_LEAD_BY, PATIENT_TURNS, YIELD_SECONDS, FairPort
 
 
 class Bench:
@@ -75,16 +75,34 @@ def test_one_is_accepted_in_a_turn_so_that_others_have_theirs(bench: Bench) -> N
         assert bench.accepted == turn
 
 
-def test_who_has_more_lets_others_go_first_and_then_takes_what_is_left(bench: Bench) -> None:
-    bench.dial(LEFT_OVER + 1)
-    bench.ours.has_connections(MAY_LEAD_BY + 1)
+def test_who_has_more_lets_others_go_first_for_as_long_as_they_catch_up(bench: Bench) -> None:
+    bench.dial(1)
+    bench.ours.has_connections(MAY_LEAD_BY + 10)
+    for connections in range(10):
+        bench.others.has_connections(connections)
+        for _turn in range(PATIENT_TURNS - 1):
+            bench.port.doRead()
+            assert (bench.accepted, bench.reads) == (0, False)
+            bench.reactor.advance(YIELD_SECONDS)
+            assert bench.reads
+    bench.others.has_connections(10)
     bench.port.doRead()
-    assert (bench.accepted, bench.reads) == (0, False)
-    bench.reactor.advance(YIELD_SECONDS)
-    assert bench.reads
-    for _each in range(LEFT_OVER + 1):
-        bench.port.doRead()
-    assert (bench.accepted, bench.reads) == (LEFT_OVER, False)
+    assert bench.accepted == 1
+
+
+def test_some_of_what_is_waiting_is_taken_when_nobody_else_does(bench: Bench) -> None:
+    bench.dial(2 * LEFT_OVER + 1)
+    bench.ours.has_connections(MAY_LEAD_BY + 1)
+    for taken in (LEFT_OVER, 2 * LEFT_OVER):
+        for _turn in range(PATIENT_TURNS):
+            bench.port.doRead()
+            assert not bench.reads
+            bench.reactor.advance(YIELD_SECONDS)
+        for _each in range(LEFT_OVER):
+            bench.port.doRead()
+        assert bench.accepted == taken
+    bench.port.doRead()
+    assert (bench.accepted, bench.reads) == (2 * LEFT_OVER, False)
     bench.reactor.advance(YIELD_SECONDS)
 
 

@@ -1,5 +1,7 @@
 """What one worker learns all know, in one order, and so does one that comes later; nothing piles up."""
 
+import json
+from collections import Counter
 from typing import Any, cast
 
 import pytest
@@ -16,7 +18,7 @@ from autopilot.policy.stickiness import StickyTable
 from autopilot.selectors.capacity import Capacity
 from autopilot.testing import at_once
 from autopilot.workers.hub import Hub
-from autopilot.workers.link import Link
+from autopilot.workers.link import Link, room_for
 from autopilot.workers.member import Member
 
 SECRET = b"\x01\xfe secret"
@@ -26,10 +28,19 @@ FEED = b'[{"name":"org/a","chute_id":"1","active_instance_count":2}]'
 OTHER_FEED = b'[{"name":"org/b","chute_id":"2","active_instance_count":2}]'
 
 
+BUFFER = 1 << 16
+"""Bytes that a transport of Twisted takes before it has its producer pause."""
+
+
 class Wire(StringTransport):
     """One end of a socket pair: what is written waits until the test carries it over."""
 
     aborted = False
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if self.producer is not None and len(self.value()) > BUFFER:
+            self.producer.pauseProducing()
 
     def abortConnection(self) -> None:
         self.aborted = True
@@ -38,7 +49,19 @@ class Wire(StringTransport):
     def take(self) -> bytes:
         data = cast("bytes", self.value())
         self.clear()
+        if self.producer is not None and len(data) > BUFFER:
+            self.producer.resumeProducing()
         return data
+
+
+def abouts(written: bytes) -> Counter[str]:
+    """How many messages of each kind stand in what was written."""
+    kinds: Counter[str] = Counter()
+    while written:
+        end = 4 + int.from_bytes(written[:4], "big")
+        kinds[json.loads(written[4:end].partition(b"\n")[0])[0]] += 1
+        written = written[end:]
+    return kinds
 
 
 class Worker:
@@ -216,10 +239,46 @@ def test_a_worker_that_does_not_read_is_told_the_state_later_and_nothing_piles_u
     first.deliver()
     assert second.down.take() == b""
     second.parents_end.resumeProducing()
+    # Of the feeds the newest only.
+    assert abouts(second.down.value()) == Counter({"sticky": 50, "feed": 1})
     bench.settle()
     second.member.publish_with(second.publisher)
     assert second.member.sticky.get(b"client 49") == "org/a"
     assert second.state.picture.utilization_fetched_at == 49.0
+
+
+def test_feeds_that_fill_the_buffer_hold_up_nothing_for_good(bench: Bench) -> None:
+    large = b" " * 2 * BUFFER
+    first = bench.join()
+    first.member.sticky.put(b"client", "org/a")
+    bench.hub.fetched(Feed.CATALOG, CATALOG + large, 3.0)
+    bench.hub.fetched(Feed.UTILIZATION, FEED + large, 4.0)
+    later = bench.join()
+    assert later.member.welcomed.called
+    assert later.member.sticky.get(b"client") == "org/a"
+    for worker in (first, later):
+        worker.member.publish_with(worker.publisher)
+        picture = worker.state.picture
+        assert (picture.catalog_fetched_at, picture.utilization_fetched_at) == (3.0, 4.0)
+
+
+def test_who_waits_for_too_much_is_told_of_the_latest_places_and_all_that_it_needs() -> None:
+    table = StickyTable(ttl=TTL, max_entries=2)
+    hub = Hub(secret=SECRET, sticky=table)
+    wire = Wire()
+    link = hub.link()
+    link.makeConnection(wire)
+    hub.fetched(Feed.CATALOG, CATALOG, 3.0)
+    link.pauseProducing()
+    hub.welcome(link)
+    places = room_for(table) + 10
+    for number in range(places):
+        link.say("sticky", f"{number:04x}", "org/a", 1.0)
+    link.resumeProducing()
+    said = abouts(wire.value())
+    assert said["feed"] == said["welcome"] == 1
+    assert said.total() == room_for(table)
+    assert f'"{places - 1:04x}"'.encode() in wire.value()
 
 
 def test_a_parent_that_does_not_read_is_told_the_state_later(bench: Bench) -> None:

@@ -1,7 +1,6 @@
 """The parent of several workers: what it owns is gone at the end, and it serves nobody itself."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +15,7 @@ from autopilot.exposition import DIRECTORY
 from autopilot.interfaces import ISelector
 from autopilot.parent import ListeningSocket, ParentService, make_parent
 from autopilot.selectors.capacity import Capacity
-from autopilot.setting_values import ListenAddress
 from autopilot.settings import load
-
-LOOPBACK = ListenAddress(host="127.0.0.1", port=0)
 
 
 @pytest.fixture
@@ -36,24 +32,6 @@ def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ParentService:
         directory=directory,
         forced=lambda _children: None,
     )
-
-
-def test_the_port_is_bound_before_privileges_are_dropped_and_closed_at_stop() -> None:
-    listening = ListeningSocket(LOOPBACK)
-    listening.privilegedStartService()
-    descriptor = listening.fileno()
-    listening.startService()
-    assert listening.fileno() == descriptor
-    listening.stopService()
-    with pytest.raises(RuntimeError):
-        listening.fileno()
-
-
-def test_a_port_that_is_taken_ends_the_start_and_says_why() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = ListenAddress(host="127.0.0.1", port=taken.getsockname()[1])
-        with pytest.raises(SystemExit, match=r"cannot listen on 127\.0\.0\.1, port \d+: Address"):
-            ListeningSocket(address).startService()
 
 
 @pytest.mark.parametrize("uid", [None, os.getuid()])
