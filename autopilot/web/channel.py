@@ -6,7 +6,6 @@ shape, and the connection is closed with the client given time to read why. Rout
 Twisted's.
 """
 
-import re
 from contextlib import nullcontext
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -22,6 +21,7 @@ from autopilot.policy.headers import bearer_token
 from autopilot.web.eager import EagerServer
 from autopilot.web.paths import ROUTED_PATHS, path_of
 from autopilot.web.patience import Awaited, Patience
+from autopilot.web.syntax import problem_of
 from autopilot.web.tcp import acknowledged_bytes
 
 LINGER_SECONDS = 2.0
@@ -29,9 +29,6 @@ LINGER_SECONDS = 2.0
 
 MAX_LENGTH_DIGITS = 100
 """Longest Content-Length read, to be refused as too large; Python does not convert 5,000 digits."""
-
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~%!$&'()*+,;=-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
-_TARGET = re.compile(rb"[\x21-\x7e]+")
 
 
 class AutopilotChannel(http.HTTPChannel):
@@ -47,6 +44,7 @@ class AutopilotChannel(http.HTTPChannel):
     _refused = False
     _leaving = False
     _lingering: IDelayedCall | None = None
+    _turn: IDelayedCall | None = None
 
     def refuse(self, error: ErrorBody) -> None:
         """Answer the request that is arriving with `error` now, take no more of it, and close."""
@@ -118,7 +116,7 @@ class AutopilotChannel(http.HTTPChannel):
         """The header fields are complete."""
         if self._refused:
             return
-        problem = self._problem()
+        problem = problem_of(self.requests[-1].requestHeaders, self._path, self._version)
         if problem is not None:
             self._bad(problem)
             return
@@ -155,13 +153,31 @@ class AutopilotChannel(http.HTTPChannel):
         """
         if isinstance(self.transport, EagerServer):
             self.transport.release()
-        self.paused = bool(self.persistent and self._waitingForTransport)
+        full = bool(self._waitingForTransport)
+        more = self._buffer or any(self._dataBuffer)
+        self.paused = bool(self.persistent and (full or more))
         if self._patience is not None and self.persistent and not self.paused:
             self._patience.await_(Awaited.REQUEST)
         super().requestDone(request)
         if self.paused:
             # Nor is more taken in, which would pile up just the same; the stall limit goes on.
             self._networkProducer.pauseProducing()
+            if not full:
+                self._turn = self.callLater(0, self._next_turn)
+
+    def _next_turn(self) -> None:
+        """Others have had their turn: on to what the client has sent together with the last request."""
+        self._turn = None
+        if not self._waitingForTransport:
+            self._networkProducer.resumeProducing()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self.paused:
+            self.paused = False
+            if self._patience is not None:
+                self._patience.await_(Awaited.REQUEST)
+            super().dataReceived(b"")
 
     def pauseProducing(self) -> None:
         """The client does not read what is there for it."""
@@ -174,11 +190,7 @@ class AutopilotChannel(http.HTTPChannel):
         if self._patience is not None:
             self._patience.reading(stopped=False)
         super().resumeProducing()
-        if self.paused:
-            self.paused = False
-            if self._patience is not None:
-                self._patience.await_(Awaited.REQUEST)
-            super().dataReceived(b"")
+        self._go_on()
 
     def rawDataReceived(self, data: bytes) -> None:
         """A part of a body, or bytes of a next request while one is being answered."""
@@ -240,8 +252,9 @@ class AutopilotChannel(http.HTTPChannel):
         self.site.connections.closed(self)
         if self._patience is not None:
             self._patience.end()
-        if self._lingering is not None and self._lingering.active():
-            self._lingering.cancel()
+        for timer in (self._lingering, self._turn):
+            if timer is not None and timer.active():
+                timer.cancel()
         super().connectionLost(reason)
 
     @property
@@ -260,21 +273,6 @@ class AutopilotChannel(http.HTTPChannel):
         request = factory(self)
         self.requests.append(request)
         return request
-
-    def _problem(self) -> str | None:
-        headers = self.requests[-1].requestHeaders
-        hosts = headers.getRawHeaders(b"host", [])
-        codings = headers.getRawHeaders(b"transfer-encoding", [])
-        current = self._version == b"HTTP/1.1"
-        if len(hosts) > 1 or (current and not hosts):
-            return "Exactly one Host is expected (RFC 9112 section 3.2)."
-        if hosts and not _HOST.fullmatch(hosts[0]):
-            return "The Host is no host."
-        if codings and (not current or [coding.lower() for coding in codings] != [b"chunked"]):
-            return "The only transfer coding accepted is chunked, in HTTP/1.1."
-        if not _TARGET.fullmatch(self._path):
-            return "The request target has bytes that are not visible ASCII."
-        return None
 
     def _bad(self, message: str) -> None:
         self.refuse(Refusal(Code.BAD_REQUEST, message).body)

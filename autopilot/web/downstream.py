@@ -65,7 +65,8 @@ class RequestDownstream:
 
     def write(self, data: bytes) -> None:
         """See `IDownstream`."""
-        if not self._open or self.broken:
+        if not (data and self._open) or self.broken:
+            # As a chunk, no data would be the last one.
             return
         if self._send is not None:
             self._send(b"".join(toChunk(data)))

@@ -38,10 +38,7 @@ class EagerServer(Server):
 
     def write(self, data: bytes) -> None:
         """See `ITransport`."""
-        if not self.connected or self._writeDisconnected or self.dataBuffer or self.TLS:
-            super().write(data)
-            return
-        if self._tempDataLen and not self._held:
+        if self._must_wait:
             super().write(data)
             return
         if self._holding:
@@ -61,6 +58,19 @@ class EagerServer(Server):
             sent = 0
         if sent != len(data):
             super().write(data[sent:])
+
+    @property
+    def _must_wait(self) -> bool:
+        """Whether Twisted knows better: others are first, nothing may leave, or somebody waits."""
+        return bool(
+            self.dataBuffer
+            or (self._tempDataLen and not self._held)
+            or not self.connected
+            or self._writeDisconnected
+            or self._aborting
+            or self.TLS
+            or (self.producer is not None and not self.streamingProducer)
+        )
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """See `ITransport`."""

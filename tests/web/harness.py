@@ -230,6 +230,7 @@ class Client:
     """One connection to the bench."""
 
     def __init__(self, bench: "Bench", peer: str) -> None:
+        self._clock = bench.clock
         self.wire = Wire(peer)
         self.gone = False
         channel = bench.site.buildProtocol(self.wire.getPeer())
@@ -246,7 +247,14 @@ class Client:
         for segment in segments:
             if not self.gone and not self.wire.closing:
                 self.channel.dataReceived(segment)
+                self.turns()
         return self
+
+    def turns(self) -> None:
+        """Let the server have its turns: it takes a turn for each request that was waiting."""
+        clock = self._clock
+        while any(call.getTime() <= clock.seconds() for call in clock.getDelayedCalls()):
+            clock.advance(0)
 
     def ask(self, model: object, fields: Fields = (), **more: Any) -> "Client":
         """Send a streamed chat request."""

@@ -92,6 +92,7 @@ def test_a_malformed_request_behind_an_open_answer_does_not_disturb_it() -> None
     with Bench(upstream) as bench:
         client = bench.client().send(post(chat(ALIAS)) + b"garbage\r\n\r\n")
         upstream.send(b" second").end()
+        client.turns()
         raw = client.received
         end = raw.index(b"0\r\n\r\n") + 5
         assert b"first" in raw[:end]

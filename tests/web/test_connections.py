@@ -21,12 +21,43 @@ def test_pipelined_requests_are_answered_in_order(*, together: bool) -> None:
         assert client.received == b""
         assert len(bench.posted) == 1
         first.send(b"first").end()
+        client.turns()
         second.send(b"second").end()
+        client.turns()
         answers = read_answers(client.received, ["POST", "GET", "POST", "POST", "HEAD"])
         assert [answer.status for answer in answers] == [200, 200, 400, 200, 200]
         assert [answers[at].body for at in (0, 1, 3, 4)] == [b"first", b"ok", b"second", b""]
         assert len({tuple(answer.header("x-request-id")) for answer in answers}) == 5
         assert bench.ends == ["whole"] * 5
+
+
+def test_of_requests_in_one_segment_one_is_answered_in_a_turn_so_that_others_have_theirs() -> None:
+    with Bench() as bench:
+        client = bench.client()
+        client.channel.dataReceived(head("GET", "/metrics") * 5)
+        assert len(read_answers(client.received, ["GET"])) == 1
+        # To a `Clock` a turn that asks for another is one; to a reactor it is not.
+        bench.clock.advance(0)
+        assert len(read_answers(client.received, ["GET"] * 5)) == 5
+        # Nothing is awaited but the next request.
+        assert len(bench.clock.getDelayedCalls()) == 1
+
+
+def test_who_has_sent_nothing_more_waits_for_no_turn() -> None:
+    with Bench(FakeResponse().send(b"answer").end()) as bench:
+        client = bench.client()
+        client.channel.dataReceived(post(chat(ALIAS)))
+        assert client.answer().whole
+        client.channel.dataReceived(head("GET", "/healthz"))
+        assert client.received.endswith(b"ok")
+
+
+def test_a_client_that_leaves_amid_its_pipelined_requests_leaves_no_timer() -> None:
+    with Bench() as bench:
+        client = bench.client()
+        client.channel.dataReceived(head("GET", "/metrics") * 5)
+        client.hang_up()
+        assert bench.clock.getDelayedCalls() == []
 
 
 def test_a_connection_serves_one_request_after_another() -> None:

@@ -10,7 +10,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol
-from twisted.internet.testing import MemoryReactor
+from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -29,7 +29,7 @@ class Pair:
         with socket.create_server(("127.0.0.1", 0)) as listening:
             self.client = socket.create_connection(listening.getsockname())
             ours, _address = listening.accept()
-        self.reactor: Any = MemoryReactor()
+        self.reactor: Any = MemoryReactorClock()
         nowhere: Any = None
         self.server = EagerServer(ours, Protocol(), ("", 0), nowhere, 0, self.reactor)
 
@@ -177,7 +177,24 @@ def test_an_answer_leaves_in_one_piece_with_or_without_a_body(method: bytes) -> 
 
 def test_the_connections_of_the_port_are_eager() -> None:
     with Bench() as bench:
-        listener = Listener(MemoryReactor(), ListenAddress(host="127.0.0.1", port=0), bench.site)
+        listener = Listener(
+            MemoryReactorClock(), ListenAddress(host="127.0.0.1", port=0), bench.site
+        )
         listener.startService()
         assert listener.port.transport is EagerServer
         listener.stop_listening()
+
+
+def test_after_an_abort_nothing_more_leaves(pair: Pair) -> None:
+    pair.server.abortConnection()
+    pair.server.write(b"late")
+    assert pair.arrived() == b""
+
+
+def test_a_producer_that_waits_to_be_asked_is_asked_when_all_has_left(pair: Pair) -> None:
+    producer = Producer()
+    pair.server.registerProducer(producer, False)
+    producer.calls.clear()
+    pair.server.write(b"piece")
+    pair.server.doWrite()
+    assert (pair.arrived(), producer.calls) == (b"piece", ["resume"])

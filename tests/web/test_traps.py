@@ -277,6 +277,7 @@ def test_the_answers_to_pipelined_requests_wait_for_a_client_that_does_not_read(
         size = len(client.received)
         assert size < 100_000
         client.drain()
+        client.turns()
         answers = read_answers(client.received, ["GET"] * 400)
         assert [answer.status for answer in answers] == [200] * 400
 
