@@ -35,29 +35,36 @@ def say(log: Logger, event: str, *, level: str = "info", **record: object) -> No
     log.emit(LogLevel.levelWithName(level), "{event}", event=event, record=record)
 
 
-def observer(*, stream: TextIO, level: str, style: str) -> ILogObserver:
-    """An observer that writes to `stream`. `style` is `json` or `text`, `level` a Twisted level name."""
+def observer(
+    *, stream: TextIO, level: str, style: str, always: Mapping[str, object] | None = None
+) -> ILogObserver:
+    """An observer that writes to `stream`. `style` is `json` or `text`, `level` a Twisted level name.
+
+    What is in `always` stands in each line.
+    """
     levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName(level))
     # Twisted ships the predicates without annotations for the return value that it reads.
     predicates = [levels, _without_peers]
-    return cast(
-        "ILogObserver",
-        FilteringLogObserver(LineObserver(stream=stream, style=style), predicates),  # type: ignore[arg-type]
-    )
+    lines = LineObserver(stream=stream, style=style, always=always)
+    filtering = FilteringLogObserver(lines, predicates)  # type: ignore[arg-type]
+    return cast("ILogObserver", filtering)
 
 
 @implementer(ILogObserver)
 class LineObserver:
     """Writes each event as one line. An event that cannot be written is dropped, never raised."""
 
-    def __init__(self, *, stream: TextIO, style: str) -> None:
+    def __init__(
+        self, *, stream: TextIO, style: str, always: Mapping[str, object] | None = None
+    ) -> None:
         self._stream = stream
+        self._always = dict(always or {})
         self._render = _as_text if style == "text" else _as_json
 
     def __call__(self, event: LogEvent) -> None:
         """Write `event`."""
         try:
-            line = self._render(_fields(event))
+            line = self._render(_fields(event) | self._always)
             self._stream.write(line + "\n")
             self._stream.flush()
         except Exception:  # noqa: BLE001 - the stream is closed or full, a value has no text, ...

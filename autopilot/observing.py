@@ -10,9 +10,11 @@ from autopilot.logs import observer
 from autopilot.settings import Settings
 
 
-def lines_of(settings: Settings) -> ILogObserver:
-    """An observer that writes to standard output as `settings` say."""
-    return observer(stream=sys.stdout, level=settings.log_level, style=settings.log_format)
+def lines_of(settings: Settings, **always: object) -> ILogObserver:
+    """An observer that writes to standard output as `settings` say, `always` in each line."""
+    return observer(
+        stream=sys.stdout, level=settings.log_level, style=settings.log_format, always=always
+    )
 
 
 def observe(parent: Any, settings: Settings) -> None:

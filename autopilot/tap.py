@@ -1,6 +1,7 @@
 """`twistd autopilot`: reads the settings and builds the service. Starts nothing."""
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from autopilot import __version__
 from autopilot.interfaces import ISelector
 from autopilot.process import end_at_next_signal, yield_to_the_loop
 from autopilot.settings import Settings, SettingsError, help_text, load
+
+_ENOUGH_BYTES = 32 << 20
+"""Room for what a service counts, many times over: a page of it that cannot be had ends the process."""
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - mkdtemp makes a private directory in it
 
@@ -83,4 +87,9 @@ def _parent(settings: Settings, selector: ISelector, reactor: Any) -> IService:
 
 def _memory() -> str | None:
     """A directory in memory, which a container has even with a read-only disk; None if there is none."""
-    return _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
+    try:
+        free = shutil.disk_usage(_SHARED_MEMORY).free
+    except OSError:
+        return None
+    enough = free >= _ENOUGH_BYTES and os.access(_SHARED_MEMORY, os.W_OK)
+    return _SHARED_MEMORY if enough else None

@@ -41,7 +41,7 @@ class Worker:
         self._ledger = SharedCells(inherits.cells, inherits.slots).ledger(inherits.slot)
         self._serving: Any = None
         self._leaving = False
-        self.orphan = False
+        self._parent = os.getppid()
         self._member = Member(
             StickyTable(ttl=settings.sticky_ttl, max_entries=settings.sticky_max_entries),
             monotonic=time.monotonic,
@@ -56,6 +56,11 @@ class Worker:
         self._reactor.adoptStreamConnection(link, socket.AF_UNIX, Joining(self._member.link))
         os.close(link)
 
+    @property
+    def orphan(self) -> bool:
+        """Whether the parent is gone, and not the link to it alone."""
+        return os.getppid() != self._parent
+
     def stop(self) -> None:
         """Have the process end, in order; to be called any number of times."""
         if not self._leaving:
@@ -67,10 +72,10 @@ class Worker:
         stopping: Deferred[None] | None = self._serving and self._serving.stopService()
         return stopping
 
-    def _serve(self, _none: None) -> None:
+    def _serve(self, _none: None) -> Deferred[None]:
         from autopilot.service import Share, make_service  # noqa: PLC0415 - klein installs a reactor
 
-        self._serving = make_service(
+        serving = make_service(
             self._settings,
             find_selector(self._settings.selector),
             self._reactor,
@@ -78,10 +83,17 @@ class Worker:
                 member=self._member,
                 ledger=self._ledger,
                 listening=self._inherits.listening,
-                parent=os.getppid(),
+                parent=self._parent,
             ),
         )
-        self._serving.startService()
+        # Whoever is connected to must have something to choose from.
+        return self._member.caught_up().addCallback(lambda _none: self._start(serving))
+
+    def _start(self, serving: Any) -> None:
+        if self._leaving:
+            return
+        self._serving = serving
+        serving.startService()
         # The port has a copy, and must be the only one that keeps the socket open here.
         os.close(self._inherits.listening)
 
@@ -92,7 +104,6 @@ class Worker:
     def _orphaned(self) -> None:
         """The parent is gone: serve what is under way, and end."""
         if not self._leaving:
-            self.orphan = True
             say(_log, "parent_gone", level="error")
             self.stop()
 
@@ -101,7 +112,9 @@ def main() -> None:
     """Run the worker until it has left."""
     inherits = inherited(os.environ)
     settings = load(os.environ)
-    globalLogBeginner.beginLoggingTo([lines_of(settings)], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo(
+        [lines_of(settings, worker=inherits.slot)], redirectStandardIO=False
+    )
 
     from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
 

@@ -271,3 +271,11 @@ def test_each_line_is_flushed_as_it_is_written() -> None:
     log = Logger(observer=observer(stream=stream, level="info", style="json"))
     say(log, "request")
     assert raw.getvalue().endswith(b"}\n")
+
+
+def test_what_a_process_says_of_itself_stands_in_each_line() -> None:
+    stream = io.StringIO()
+    log = Logger(observer=observer(stream=stream, level="info", style="json", always={"worker": 1}))
+    say(log, "something", number=3)
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["number"], line["worker"]) == ("something", 3, 1)

@@ -97,7 +97,7 @@ class Router:
         picture = self._source.picture
         if picture.catalog is not self._catalog:
             self._catalog = picture.catalog
-            self._rests.catalog_changed()
+            self._rests.catalog_changed(at=picture.catalog_fetched_at)
         body = parse_body(incoming.body)
         spec = parse_model(
             body.model,

@@ -141,10 +141,14 @@ class RestTable:
         if rest is not None:
             self._set(model, replace(rest, probed_at=None))
 
-    def catalog_changed(self) -> None:
-        """A new catalogue is here: those that waited for it are as good as any."""
+    def catalog_changed(self, *, at: float | None = None) -> None:
+        """A new catalogue is here, fetched `at`: those that waited for it are as good as any.
+
+        Not those that began to rest later, of whom somebody else may have told who has seen it already.
+        """
         for model, rest in tuple(self._rests.items()):
-            if rest.cause is Cause.UNTIL_CATALOG:
+            waited = at is None or rest.until - rest.length <= at
+            if rest.cause is Cause.UNTIL_CATALOG and waited:
                 self._set(model, None)
 
     def adopt(self, model: str, rest: Rest | None) -> None:

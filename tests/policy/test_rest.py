@@ -183,3 +183,28 @@ def test_brief_failures_during_a_long_rest_do_not_keep_it_up() -> None:
     for now in (10, 20, 27):
         table.failed("a", Cause.BRIEF, now=now)
     assert not table.resting("a", now=30)
+
+
+def test_a_catalogue_does_not_clear_what_was_found_out_after_it() -> None:
+    table = RestTable()
+    table.failed("org/before", Cause.UNTIL_CATALOG, now=10.0)
+    table.failed("org/after", Cause.UNTIL_CATALOG, now=30.0)
+    table.catalog_changed(at=20.0)
+    assert [name for name, _rest in table.items()] == ["org/after"]
+
+
+def test_who_shares_the_table_hears_of_each_change_and_not_of_what_was_adopted() -> None:
+    told: list[tuple[str, object]] = []
+    table, other = RestTable(told=lambda *what: told.append(what)), RestTable()
+    table.failed("org/a", Cause.BRIEF, now=10.0)
+    ((model, rest),) = table.items()
+    assert told == [(model, rest)]
+    other.adopt(model, rest)
+    assert other.resting("org/a", now=11.0)
+    other.adopt(model, None)
+    assert other.items() == ()
+    table.succeeded("org/a")
+    table.succeeded("org/b")
+    assert told == [(model, rest), ("org/a", None)]
+    table.adopt("org/c", rest)
+    assert len(told) == 2
