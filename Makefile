@@ -33,8 +33,8 @@ test: venv ## all that CI runs: lint, types, tests, smoke, a quick fault lab, pa
 lint typing smoke packaging: venv ## one part of it
 	$(BIN)/tox run -e $@
 
-lab: venv ## every fault of the contract against a real router, under five minutes
-	@$(BIN)/python scripts/lab.py
+lab: venv ## every fault of the contract against a real router, under five minutes; ARGS="--workers 2"
+	@$(BIN)/python scripts/lab.py $(ARGS)
 
 bench: venv ## gateways side by side, 22 minutes; ARGS=--quick: under five
 	@$(BIN)/python scripts/bench/run.py $(ARGS)

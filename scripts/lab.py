@@ -17,6 +17,9 @@ def main() -> int:
         "--only", metavar="ROW[,ROW]", default="", help="these rows of the contract"
     )
     parser.add_argument(
+        "--workers", metavar="N", type=int, default=1, help="WORKERS of every router; default 1"
+    )
+    parser.add_argument(
         "--write-scorecard", action="store_true", help="write research/FAULT_SCORECARD.md"
     )
     options = parser.parse_args()
@@ -27,7 +30,7 @@ def main() -> int:
     # Imported now: what is expected depends on the deadlines that this run has.
     from lab_run import run_lab  # noqa: PLC0415
 
-    return run_lab(level, only, write_scorecard=options.write_scorecard)
+    return run_lab(level, only, workers=options.workers, write_scorecard=options.write_scorecard)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from lab_account import RouterProcess, descriptors, processor_seconds, resident
 from lab_client import LONG_SECONDS, PRODUCTION, Client, connect, soon
-from processes import HOST, ROOT, Process, free_ports, surroundings, twistd
+from processes import HOST, ROOT, free_ports, surroundings, twistd
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet import reactor
+from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.threads import deferToThread
 
 from autopilot.simulator.misbehaving.answers import whole
@@ -48,20 +50,6 @@ _REQUEST_ID = "lab-"
 _ids = count()
 
 
-class RouterProcess(Process):
-    """A process whose memory and descriptors are looked at."""
-
-    @property
-    def pid(self) -> int:
-        """The process id; 0 before it is started."""
-        return 0 if self._child is None else self._child.pid
-
-    def signal(self, number: int) -> None:
-        """Send it a signal."""
-        if self._child is not None:
-            self._child.send_signal(number)
-
-
 class Router:
     """One router process: its port, its settings, and what it says."""
 
@@ -79,21 +67,18 @@ class Router:
 
     @property
     def resident(self) -> int:
-        """Resident memory in bytes."""
-        pages = Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+        """Resident memory in bytes, of all its processes."""
+        return sum(map(resident, self.process.pids))
 
     @property
     def cpu(self) -> float:
-        """Seconds of processor time used so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2]
-        ticks = fields.split()[11:13]
-        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+        """Seconds of processor time that its processes have used so far."""
+        return sum(map(processor_seconds, self.process.pids))
 
     @property
     def descriptors(self) -> int:
-        """Open files and sockets."""
-        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
+        """Open files and sockets of all its processes."""
+        return sum(map(descriptors, self.process.pids))
 
     def listens(self) -> bool:
         """Whether a listening socket is bound to its port."""
@@ -191,6 +176,7 @@ class Lab:
     upstream: MisbehavingUpstream
     upstream_port: int
     level: int
+    workers: int = 1
     main: Router = cast("Router", None)  # noqa: RUF009 - set as soon as it is ready
     routers: list[Router] = field(default_factory=list)
     notes: dict[str, object] = field(default_factory=dict)
@@ -221,6 +207,7 @@ class Lab:
             "BACKEND_BASE_URL": platform,
             "MODELS_URL": platform + catalogue_path,
             "UTILIZATION_URL": f"{platform}/chutes/utilization",
+            "WORKERS": str(self.workers),
             **SETTINGS,
             **(settings or {}),
         }
@@ -238,14 +225,31 @@ class Lab:
                 # In a thread: the upstream, which lives in this one, has to go on meanwhile.
                 await deferToThread(process.stop)
 
+    async def word_goes_round(self) -> None:
+        """Until every worker has heard what one has learned of a client or a model.
+
+        That takes a millisecond, or as long as a busy machine lets a process wait; a client that asks
+        another worker before then meets one that does not know.
+        """
+        if self.workers > 1:
+            await soon(0.1)
+
     async def _ready(self, router: Router) -> None:
         deadline = time.monotonic() + READY_SECONDS
-        while await router.status("/readyz") != 200:  # noqa: PLR2004
+        while not await self._all_ready(router):
             if router.process.exit_code is not None or time.monotonic() > deadline:
                 raise RuntimeError(
                     f"{router.process.name} does not start:\n{router.process.tail()}"
                 )
             await soon(0.05)
+
+    async def _all_ready(self, router: Router) -> bool:
+        # Each worker takes its share of connections that are open together.
+        processes = self.workers + (self.workers > 1)
+        if router.process.output().count('"event": "listening"') < processes:
+            return False
+        asking = [ensureDeferred(router.status("/readyz")) for _ in range(4 * self.workers - 3)]
+        return set(await gatherResults(asking)) == {200}
 
 
 SHORT: Mapping[str, str] = {

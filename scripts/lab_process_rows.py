@@ -294,7 +294,7 @@ ROWS: tuple[Scenario, ...] = (
             "streams": ["clean", "clean"],
         },
         look=_lags,
-        starts=True,
+        alone=True,
     ),
     Scenario(
         row="43",

@@ -208,7 +208,9 @@ async def _pushed(lab: Lab, *, declared: bool) -> Facts:
         "statuses": sorted({str(status) for status, _ms, _closed in seen}),
         "closed": all(closed for _status, _ms, closed in seen),
         "MiB more": round((peak - before) / _KIB / _KIB, 1),
-        "MiB beyond the bodies": round((peak - before - number * LIMIT) / _KIB / _KIB, 1),
+        "MiB beyond the bodies": round(
+            (peak - before - number * LIMIT) / _KIB / _KIB / lab.workers, 1
+        ),
         "clients": number,
     }
 
@@ -243,7 +245,8 @@ ROWS: tuple[Scenario, ...] = (
         # Nobody has said how much will come, and each may be a body of just the limit: so much of each
         # has to be kept before it can be refused. With 50 clients at once that alone is 50 MiB, more
         # than the 32 of the contract, to which a declared length is held. On top come the eighth by
-        # which a growing buffer is ahead of its content, 6 MiB for 50, and what its moves leave behind.
+        # which a growing buffer is ahead of its content, 6 MiB for 50, and what its moves leave behind,
+        # in each worker.
         expected={
             "statuses": ["413"],
             "closed": True,

@@ -33,14 +33,16 @@ SCENARIO_SECONDS = {QUICK: 30.0, DEFAULT: 120.0, FULL: 3600.0}
 """Longest a scenario may take before it counts as hung."""
 
 
-def run_lab(level: int, only: frozenset[str], *, write_scorecard: bool) -> int:
+def run_lab(
+    level: int, only: frozenset[str], *, workers: int = 1, write_scorecard: bool = False
+) -> int:
     """Run within the reactor; the exit code."""
     code = 1
     loop = cast("Any", reactor)
 
     async def everything() -> None:
         nonlocal code
-        code = await _run(level, only, write_scorecard=write_scorecard)
+        code = await _run(level, only, workers=workers, write_scorecard=write_scorecard)
 
     def stop(result: object) -> None:
         if isinstance(result, Failure):
@@ -59,7 +61,7 @@ def run_lab(level: int, only: frozenset[str], *, write_scorecard: bool) -> int:
     return code
 
 
-async def _run(level: int, only: frozenset[str], *, write_scorecard: bool) -> int:
+async def _run(level: int, only: frozenset[str], *, workers: int, write_scorecard: bool) -> int:
     started = time.monotonic()
     # The lab's own pauses would be seen as the router's.
     gc.freeze()
@@ -67,7 +69,8 @@ async def _run(level: int, only: frozenset[str], *, write_scorecard: bool) -> in
     _forget_old_runs()
     (port,) = free_ports(1)
     upstream = start_upstream(port, free=_NAMES)
-    lab = Lab(upstream=upstream, upstream_port=port, level=level)
+    lab = Lab(upstream=upstream, upstream_port=port, level=level, workers=workers)
+    lab.notes["workers"] = workers
     chosen = [s for s in SCENARIOS if s.least <= level and (not only or s.row in only)]
     results: list[Result] = []
     print(f"{'':4} {'row':>4} {'ms':>8}  scenario")

@@ -148,6 +148,7 @@ async def _sticky(lab: Lab, script: Script) -> Facts:
         await client.until_answered()
         statuses.append(client.answer.status if client.answer else None)
         client.leave()
+        await lab.word_goes_round()
     return {
         "statuses": statuses,
         "liked asked": len(upstream.asked[liked]),
@@ -164,6 +165,7 @@ async def _rested(lab: Lab, script: Script) -> Facts:
         client.send(request(chat_body(f"{full},{other}")))
         await client.until_answered()
         client.leave()
+        await lab.word_goes_round()
     return {"full asked": len(upstream.asked[full]), "other asked": len(upstream.asked[other])}
 
 

@@ -1,5 +1,6 @@
 """The smoke run: real processes, a real socket, and every scenario that a user meets, in seconds."""
 
+import argparse
 import json
 import signal
 import sys
@@ -57,7 +58,7 @@ def run(scenario: Scenario, bench: Bench) -> Result:
     return Result(name=scenario.name, expected=expected, seen=seen, ms=ms, ok=seen == expected)
 
 
-def run_all() -> list[Result]:
+def run_all(workers: int) -> list[Result]:
     """Start both, run every scenario, and leave nothing running."""
     upstream_port, router_port = free_ports(2)
     pace = (f"--chunks={CHUNKS}", f"--chunk-delay-ms={CHUNK_DELAY_MS}")
@@ -65,6 +66,7 @@ def run_all() -> list[Result]:
         "UPSTREAM_HEADER_TIMEOUT_MS": str(HEADER_TIMEOUT_MS),
         "UPSTREAM_FIRST_BODY_BYTE_TIMEOUT_MS": str(FIRST_BYTE_TIMEOUT_MS),
         "DRAIN_GRACE_MS": str(DRAIN_GRACE_MS),
+        "WORKERS": str(workers),
     }
     with ExitStack() as stack:
         bench = Bench(
@@ -100,7 +102,7 @@ def _worded(facts: Facts) -> str:
     )
 
 
-def _report(results: list[Result], path: Path, seconds: float) -> bool:
+def _report(results: list[Result], path: Path, seconds: float, workers: int) -> bool:
     complete = len(results) == 1 + len(SCENARIOS)
     ok = complete and all(result.ok for result in results)
     report = {
@@ -109,6 +111,7 @@ def _report(results: list[Result], path: Path, seconds: float) -> bool:
         "python": sys.version.split()[0],
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 2),
+        "workers": workers,
         "not_run": 1 + len(SCENARIOS) - len(results),
         "scenarios": [asdict(result) for result in results],
     }
@@ -119,6 +122,9 @@ def _report(results: list[Result], path: Path, seconds: float) -> bool:
 
 def main() -> int:
     """Run it all; the exit code says whether all was ok."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", metavar="N", type=int, default=1, help="WORKERS; default 1")
+    workers = parser.parse_args().workers
     # As for Ctrl-C: the children are stopped on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     report = LOGS / "latest.json"
@@ -126,12 +132,12 @@ def main() -> int:
     started = time.monotonic()
     print(f"{'':4} {'ms':>6}  {'scenario':38}expected, and seen where that differs")
     try:
-        results = run_all()
+        results = run_all(workers)
     except KeyboardInterrupt:
         print("\nStopped before the end.")
         return 130
     seconds = time.monotonic() - started
-    ok = _report(results, report, seconds)
+    ok = _report(results, report, seconds, workers)
     bad = sum(not result.ok for result in results)
     print(f"\n{len(results)} run, {bad} failed, {seconds:.1f} s; {report.relative_to(ROOT)}")
     return 0 if ok else 1

@@ -115,6 +115,9 @@ class Link(Int32StringReceiver):
 
     def _send(self, message: tuple[Any, ...], body: bytes) -> None:
         self.sendString(json.dumps(message).encode("ascii") + b"\n" + body)
+        if not self.transport.disconnecting:
+            # Now, not in the next turn: a client that has its answer may ask another worker at once.
+            self.transport.doWrite()
 
 
 def rest_values(rest: Rest | None) -> list[Any] | None:

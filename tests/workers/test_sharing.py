@@ -46,6 +46,9 @@ class Wire(StringTransport):
         self.aborted = True
         self.disconnecting = True
 
+    def doWrite(self) -> None:
+        """See `IWriteDescriptor`: what a transport can send it sends now."""
+
     def take(self) -> bytes:
         data = cast("bytes", self.value())
         self.clear()

@@ -74,6 +74,9 @@ class Wire(StringTransport):
     def abortConnection(self) -> None:
         self.aborted = True
 
+    def doWrite(self) -> None:
+        """See `IWriteDescriptor`: what a transport can send it sends now."""
+
 
 class Reactor(MemoryReactorClock):
     """Keeps what it was asked to start in `children`, and refuses to while `refusing`."""
