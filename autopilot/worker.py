@@ -61,10 +61,11 @@ class Worker:
 
     def leave(self) -> Deferred[None] | None:
         """Drain and stop. Fires when nothing is left; None if nothing was begun."""
+        self._leaving = True
         stopping: Deferred[None] | None = self._serving and self._serving.stopService()
         return stopping
 
-    def _serve(self, _none: None) -> None:
+    def _serve(self, _none: None) -> Deferred[Any]:
         from autopilot.service import Share, make_service  # noqa: PLC0415 - klein installs a reactor
 
         self._serving = make_service(
@@ -78,6 +79,12 @@ class Worker:
                 parent=os.getppid(),
             ),
         )
+        # A client of a worker that follows another must not find it unready.
+        return self._member.caught_up().addCallback(self._accept)
+
+    def _accept(self, _published: object) -> None:
+        if self._leaving:
+            return
         self._serving.startService()
         # The port has a copy, and must be the only one that keeps the socket open here.
         os.close(self._inherits.listening)

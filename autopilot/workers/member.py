@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -75,6 +75,10 @@ class Member(Service):
         self._publisher = publisher
         for feed in tuple(self._feeds):
             self._publish(feed)
+
+    def caught_up(self) -> Deferred[Any]:
+        """Fires when all that has come so far is published, or cannot be."""
+        return DeferredList([*self._publishing.values()])
 
     def stopService(self) -> None:
         """End the link, and what is being published."""
