@@ -69,13 +69,14 @@ class Worker:
 
     def leave(self) -> Deferred[None] | None:
         """Drain and stop. Fires when nothing is left; None if nothing was begun."""
+        self._leaving = True
         stopping: Deferred[None] | None = self._serving and self._serving.stopService()
         return stopping
 
     def _serve(self, _none: None) -> Deferred[None]:
         from autopilot.service import Share, make_service  # noqa: PLC0415 - klein installs a reactor
 
-        serving = make_service(
+        self._serving = make_service(
             self._settings,
             find_selector(self._settings.selector),
             self._reactor,
@@ -86,14 +87,13 @@ class Worker:
                 parent=self._parent,
             ),
         )
-        # Whoever is connected to must have something to choose from.
-        return self._member.caught_up().addCallback(lambda _none: self._start(serving))
+        # A client of a worker that follows another must not find it unready.
+        return self._member.caught_up().addCallback(self._accept)
 
-    def _start(self, serving: Any) -> None:
+    def _accept(self, _published: object) -> None:
         if self._leaving:
             return
-        self._serving = serving
-        serving.startService()
+        self._serving.startService()
         # The port has a copy, and must be the only one that keeps the socket open here.
         os.close(self._inherits.listening)
 

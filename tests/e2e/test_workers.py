@@ -5,6 +5,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -269,6 +270,7 @@ def test_workers_that_lose_their_parent_end_what_they_carry_and_go(
     with several(tmp_path, slow, DRAIN_GRACE_MS=ENOUGH_GRACE) as service:
         service.expected = frozenset({"parent_gone"})
         pids = workers(service)
+        counts = counts_at(pids[0])
         with streams(service, SECONDS_LONG, 8) as begun:
             service.process.kill()
             service.process.wait()
@@ -276,6 +278,8 @@ def test_workers_that_lose_their_parent_end_what_they_carry_and_go(
             assert all(stream.ends_whole() for stream in begun)
         all_end(pids)
         assert service.log.count('"parent_gone"') == len(pids)
+        # Nobody is left who would remove them.
+        shutil.rmtree(counts)
 
 
 def refused_start(folder: Path, **settings: str) -> tuple[int, str]:

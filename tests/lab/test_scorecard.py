@@ -52,6 +52,10 @@ def test_a_quick_run_is_a_part_of_make_test() -> None:
     tox = ConfigParser(interpolation=None)
     tox.read(ROOT / "tox.ini", encoding="utf-8")
     assert "lab" in tox["tox"]["env_list"].replace(" ", "").split(",")
-    assert tox["testenv:lab"]["commands"].split() == ["python", "scripts/lab.py", "--quick"]
+    assert tox["testenv:lab"]["commands"].split("\n") == [
+        "",
+        "python scripts/lab.py --quick",
+        "python scripts/lab.py --quick --workers 2",
+    ]
     recipe = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\ntest:")[2]
     assert "tox run --result-json" in recipe.partition("\n\n")[0]

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from autopilot.ledger import SharedCells
+from autopilot.metrics import Feed
 from autopilot.policy.stickiness import StickyTable
 from autopilot.selectors.finding import UnknownSelectorError
 from autopilot.settings import load
@@ -20,7 +21,7 @@ from autopilot.worker import Worker
 from autopilot.workers.hub import Hub
 from autopilot.workers.link import Link
 from autopilot.workers.supervisor import Inherited
-from tests.workers.test_sharing import Wire
+from tests.workers.test_sharing import CATALOG, FEED, Wire
 
 SETTINGS = {
     "LISTEN_ADDR": "127.0.0.1:8080",
@@ -32,6 +33,23 @@ SETTINGS = {
 }
 
 
+class Threads:
+    """A pool in which nothing happens until the test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], None]] = []
+
+    def callInThreadWithCallback(
+        self, done: Callable[[bool, Any], None], work: Callable[..., Any], *arguments: Any
+    ) -> None:
+        self.waiting.append(lambda: done(True, work(*arguments)))
+
+    def run(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for each in waiting:
+            each()
+
+
 class Reactor(MemoryReactorClock):
     """Carries the worker's end of the link in memory, and counts how often it was stopped."""
 
@@ -41,6 +59,13 @@ class Reactor(MemoryReactorClock):
         super().__init__()
         self.up = Wire()
         self.stops = 0
+        self.threads = Threads()
+
+    def getThreadPool(self) -> Threads:
+        return self.threads
+
+    def callFromThread(self, function: Callable[..., Any], *arguments: Any) -> None:
+        function(*arguments)
 
     def adoptStreamConnection(self, fileDescriptor: int, addressFamily: int, factory: Any) -> None:
         with socket.socket(fileno=socket.dup(fileDescriptor)) as link:
@@ -139,6 +164,26 @@ def test_it_serves_with_the_port_as_the_only_one_that_keeps_the_socket(bench: Be
     assert bench.copies == 1
     port.connectionLost(Failure(ConnectionDone()))
     assert bench.copies == 0
+
+
+def test_it_accepts_nobody_before_its_picture_is_that_of_the_others(bench: Bench) -> None:
+    bench.hub.fetched(Feed.CATALOG, CATALOG, 0.0)
+    bench.hub.fetched(Feed.UTILIZATION, FEED, 0.0)
+    bench.join()
+    assert bench.ports == []
+    bench.reactor.threads.run()
+    assert len(bench.ports) == 1
+
+
+def test_one_that_is_told_to_leave_while_it_reads_them_never_accepts(bench: Bench) -> None:
+    bench.hub.fetched(Feed.CATALOG, CATALOG, 0.0)
+    bench.join()
+    leaving = bench.worker.leave()
+    assert leaving is not None
+    bench.reactor.threads.run()
+    bench.reactor.advance(0)
+    assert leaving.called
+    assert bench.ports == []
 
 
 def test_it_counts_in_its_own_place(bench: Bench) -> None:
