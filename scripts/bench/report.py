@@ -67,8 +67,14 @@ def page(results: Results, plots: Sequence[Plot], folder: str) -> str:
 
 
 def readme_table(results: Results) -> str:
-    """What stands between the README's markers."""
-    return "\n".join(SHORT.lines(results))
+    """What stands between the README's markers: a table, and what was missed."""
+    missed = [
+        f"- {each.target.title}, {each.target.reach()}: {_measured(each)}"
+        for each in judge(results)
+        if each.ok is False
+    ]
+    told = ["Missed in this run:", "", *missed] if missed else ["No target was missed."]
+    return "\n".join([*SHORT.lines(results), "", *told])
 
 
 def in_readme(text: str, results: Results) -> str:
@@ -111,8 +117,9 @@ def _targets(judged: Sequence[Judged]) -> Iterator[str]:
     yield "| target | to reach | measured | |"
     yield "| --- | --- | --- | --- |"
     for each in judged:
-        seen = "" if each.value is None else f"{number(each.value)} {each.target.unit}"
-        yield f"| {each.target.title} | {each.target.reach()} | {seen} | {_MARKS[each.ok]} |"
+        yield (
+            f"| {each.target.title} | {each.target.reach()} | {_measured(each)} | {_MARKS[each.ok]} |"
+        )
     missed = [each for each in judged if each.ok is False]
     if missed:
         yield ""
@@ -120,6 +127,10 @@ def _targets(judged: Sequence[Judged]) -> Iterator[str]:
         yield ""
     for each in missed:
         yield f"- {each.target.title}, {each.target.reach()}: {each.why}."
+
+
+def _measured(judged: Judged) -> str:
+    return "" if judged.value is None else f"{number(judged.value)} {judged.target.unit}"
 
 
 def _gateways(results: Results) -> Iterator[str]:

@@ -120,6 +120,7 @@ def test_the_readmes_table_is_put_between_its_markers(results: Results) -> None:
     new = in_readme(old, results)
     assert new == f"before\n{README_BEGIN}\n{readme_table(results)}\n{README_END}\nafter\n"
     assert in_readme(new, results) == new
+    assert "Missed in this run:\n\n- the same, as far as we would like to go, at most 1.25 x" in new
     assert "| autopilot | 42.0 (40.0 to 44.0) | 2.00 | 400 | 20.0 | +0.50 | 50.0 |" in new
     with pytest.raises(ValueError, match="to write between"):
         in_readme("before\nafter\n", results)
