@@ -7,7 +7,7 @@ another process may step too, so that a limit can be passed by as many as there 
 
 import mmap
 import os
-from collections.abc import Iterator, MutableSequence
+from collections.abc import MutableSequence
 from typing import Self, cast
 
 _BYTES = 8
@@ -88,9 +88,6 @@ class SharedCells:
     def ledger(self, slot: int) -> Ledger:
         """The place of one process."""
         return Ledger(self._cells, slot=slot)
-
-    def __iter__(self) -> Iterator[Ledger]:
-        return iter([self.ledger(slot) for slot in range(self._slots)])
 
     def close(self) -> None:
         """Let go of the memory."""

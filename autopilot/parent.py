@@ -159,7 +159,7 @@ def make_parent(
         cells=SharedCells.make(settings.workers),
         listening=listening.fileno,
         environment=os.environ,
-        gone=lambda slot, _process: process_gone(directory, str(slot)),
+        gone=lambda slot: process_gone(directory, str(slot)),
         patience=settings.drain_readiness_lag + settings.drain_grace + LAST_SECONDS,
     )
     service = ParentService(settings, supervisor, directory=directory, forced=forced)

@@ -16,7 +16,7 @@ def test_alone_a_process_counts_for_itself() -> None:
 
 def test_each_adds_to_what_all_carry() -> None:
     cells = SharedCells.make(3)
-    first, second, third = cells
+    first, second, third = (cells.ledger(slot) for slot in range(3))
     first.add_request(2)
     second.add_request(3)
     third.has_connections(7)
@@ -52,7 +52,7 @@ def test_who_leaves_carries_nothing_any_more_and_neither_does_its_successor() ->
 
 def test_a_surplus_is_over_whoever_has_the_fewest_and_accepts() -> None:
     cells = SharedCells.make(3)
-    first, second, third = cells
+    first, second, third = (cells.ledger(slot) for slot in range(3))
     first.has_connections(5)
     second.has_connections(2)
     assert first.surplus == 0

@@ -44,11 +44,6 @@ class Hub:
         for link in self._links:
             _say_feed(link, feed, body, at)
 
-    def close(self) -> None:
-        """End all links."""
-        for link in tuple(self._links):
-            link.transport.loseConnection()
-
     def _received(self, _link: Link, message: list[Any], _body: bytes) -> None:
         kind, *values = message
         if kind == "sticky":

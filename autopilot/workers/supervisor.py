@@ -70,7 +70,7 @@ class Supervisor(Service):
         cells: SharedCells,
         listening: Callable[[], int],
         environment: Mapping[str, str],
-        gone: Callable[[int, int], None],
+        gone: Callable[[int], None],
         patience: float,
     ) -> None:
         self._reactor = reactor
@@ -171,7 +171,7 @@ class Supervisor(Service):
         self._cells.ledger(place.slot).leave()
         if link is not None and link.connected:
             link.transport.abortConnection()
-        self._gone(place.slot, place.pid)
+        self._gone(place.slot)
         ending: Any = reason.value
         stopped = not self.running
         if not stopped:

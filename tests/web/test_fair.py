@@ -22,7 +22,7 @@ class Bench:
         self.listening = socket.create_server(("127.0.0.1", 0), backlog=16)
         self.listening.setblocking(False)
         self.cells = SharedCells.make(2)
-        self.ours, self.others = self.cells
+        self.ours, self.others = self.cells.ledger(0), self.cells.ledger(1)
         self.ours.enter(1)
         self.others.enter(2)
         self.others.accepts(True)

@@ -188,7 +188,7 @@ def test_one_that_is_told_to_leave_while_it_reads_them_never_accepts(bench: Benc
 
 def test_it_counts_in_its_own_place(bench: Bench) -> None:
     bench.join()
-    others, its_own = bench.cells
+    others, its_own = bench.cells.ledger(0), bench.cells.ledger(1)
     others.accepts(True)
     (port,) = bench.ports
     assert port.ledger is not None
