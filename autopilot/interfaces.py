@@ -1,30 +1,54 @@
 """The contracts between the rooms. Each is declared by the one who needs it, for the reason given."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import Attribute, Interface
 
-from autopilot.policy.catalog import Catalog, Utilization
 from autopilot.policy.ending import BodyEnd, End
 from autopilot.policy.picture import Picture
+from autopilot.policy.scene import Moment, Scene
 
 Seconds = Callable[[], float]
 """A clock: seconds since some moment. Which clock is said where it is asked for."""
 
 
-class ISelector(Interface):
-    """A strategy that orders models, found by `twisted.plugin` and chosen by `SELECTOR`.
+class IPlan(Interface):
+    """How a strategy orders the models of one scene: made once for many requests.
 
-    It is called at each refresh and never on the path of a request, so it may take its time; it must
-    be deterministic, because a client's order must not depend on which replica it meets.
+    All of it is a function of the scene and the moment: it reads no clock, and remembers nothing that
+    another request could notice. A name that is not in the scene is never asked for.
     """
 
-    name: str = Attribute("What `SELECTOR` calls it: lower-case, unique among the plug-ins found.")
+    def order(moment: Moment) -> tuple[str, ...]:
+        """All names of the scene, each once, best first.
 
-    def order(utilization: Utilization, catalog: Catalog) -> tuple[str, ...]:
-        """The names of the models worth asking, each once, best first."""
+        On the path of every request: 20 microseconds for a hundred models is the most it may take.
+        """
+
+    def terms(name: str, moment: Moment) -> Mapping[str, float]:
+        """What the place of `name` was made of, for people who ask why: finite numbers by name."""
+
+    def disadvantage(name: str, rival: str, moment: Moment) -> float:
+        """How much worse `name` is than `rival`: 0 is not at all, 1 is not worth having.
+
+        It is a share of what a request costs its client in whatever the strategy saves: time, money
+        or refusals. It is compared with the share that a prompt cache saves.
+        """
+
+
+class ISelector(Interface):
+    """A strategy that orders models, found by `twisted.plugin` and chosen by `SELECTOR` or a client."""
+
+    name: str = Attribute("What it is called: lower-case, unique among the plug-ins found.")
+
+    def plan(scene: Scene) -> IPlan:
+        """How to order the models of `scene`.
+
+        Called when the picture has changed, so that it may take its time: a strategy that knows no
+        more than the picture makes its order here, and gives it to every request.
+        """
 
 
 class IPictureSource(Interface):

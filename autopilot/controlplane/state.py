@@ -4,22 +4,21 @@ from dataclasses import replace
 
 from zope.interface import implementer
 
-from autopilot.interfaces import IPictureSource, ISelector
+from autopilot.interfaces import IPictureSource
 from autopilot.policy.catalog import Catalog, Utilization
 from autopilot.policy.picture import Picture
+from autopilot.policy.ranking import rank
 
 
 @implementer(IPictureSource)
 class RoutingState:
-    """Holds the picture and has every change of it ordered anew, at once.
+    """Holds the picture and has every change of it ranked anew, at once, by the contract.
 
-    A change whose ordering fails is not published: the last good picture stays. Changes are dated by
-    the monotonic clock that the picture is compared with.
+    Changes are dated by the monotonic clock that the picture is compared with.
     """
 
-    def __init__(self, selector: ISelector) -> None:
+    def __init__(self) -> None:
         self.picture = Picture()
-        self._selector = selector
 
     def catalog_fetched(self, catalog: Catalog, *, at: float) -> None:
         """Publish a catalogue. The last feed is ranked again by it, without waiting for the next."""
@@ -47,6 +46,6 @@ class RoutingState:
 
     def _publish(self, picture: Picture) -> None:
         if picture.utilization is not None:
-            order = self._selector.order(picture.utilization, picture.catalog)
-            picture = replace(picture, order=order)
+            candidates = rank(picture.utilization, picture.catalog)
+            picture = replace(picture, candidates=candidates)
         self.picture = picture

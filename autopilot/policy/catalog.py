@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeGuard
 
+from autopilot.policy.traits import UNKNOWN, Traits, traits_of
+
 PRIVATE_NAME = "[private chute]"
 """The one name that many rows share: private chutes, which nobody else may call."""
 
@@ -61,6 +63,7 @@ class Model:
     id: str
     chute_id: str | None
     document: bytes
+    traits: Traits = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +227,10 @@ def _model(row: object) -> Model | RowFault:
     except (ValueError, RecursionError):
         return RowFault.BAD_ROW
     return Model(
-        id=model_id, chute_id=chute_id if _usable_id(chute_id) else None, document=document
+        id=model_id,
+        chute_id=chute_id if _usable_id(chute_id) else None,
+        document=document,
+        traits=traits_of(row),
     )
 
 

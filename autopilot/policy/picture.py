@@ -6,14 +6,15 @@ Moments are seconds of one monotonic clock; `None` means "never".
 from dataclasses import dataclass, field
 
 from autopilot.policy.catalog import Catalog, Utilization
+from autopilot.policy.ranking import Candidate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """The last good catalogue and feed, when they were fetched, and the order made of them.
+    """The last good catalogue and feed, when they were fetched, and the candidates found in them.
 
-    `order` holds the names of all candidates, best first; the request path reads nothing else to
-    choose. `catalog_answered_empty` says that the platform has answered with a list of no model.
+    `candidates` are in the order of the ranking contract, best first, and `order` holds their names.
+    `catalog_answered_empty` says that the platform has answered with a list of no model.
     """
 
     catalog: Catalog = field(default_factory=Catalog)
@@ -21,4 +22,8 @@ class Picture:
     catalog_answered_empty: bool = False
     utilization: Utilization | None = None
     utilization_fetched_at: float | None = None
-    order: tuple[str, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    order: tuple[str, ...] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "order", tuple(each.name for each in self.candidates))

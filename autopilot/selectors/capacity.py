@@ -1,15 +1,58 @@
-"""The default selector: the ranking contract, most free instances first.
+"""The ranking contract: most free instances first.
 
 Use it when clients are many and independent, and the order must be the same everywhere and easy to
-check by hand: it knows nothing but the last feed.
+check by hand: it knows nothing but the last feed. Every client of every router is sent to the same
+model until the next one.
 """
+
+from collections.abc import Mapping
 
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from autopilot.interfaces import ISelector
-from autopilot.policy.catalog import Catalog, Utilization
-from autopilot.policy.ranking import rank
+from autopilot.interfaces import IPlan, ISelector
+from autopilot.policy.catalog import Chute
+from autopilot.policy.ranking import score
+from autopilot.policy.scene import Moment, Scene
+
+
+@implementer(IPlan)
+class _AsPublished:
+    """The order of the scene, for everybody until the next one."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+
+    def order(self, moment: Moment) -> tuple[str, ...]:  # noqa: ARG002 - the same at every moment
+        """See `IPlan`."""
+        return self._scene.names
+
+    def terms(self, name: str, moment: Moment) -> Mapping[str, float]:  # noqa: ARG002 - as above
+        """See `IPlan`: those of `autopilot.policy.ranking`."""
+        chute = self._scene.chutes.get(name)
+        if chute is None:
+            return {}
+        terms = score(chute)
+        return {
+            "free_capacity": terms.free_capacity,
+            "scale_bonus": terms.scale_bonus,
+            "penalty": terms.penalty,
+            "score": terms.total,
+        }
+
+    def disadvantage(self, name: str, rival: str, moment: Moment) -> float:  # noqa: ARG002 - as above
+        """See `IPlan`: how much more of the model is taken or refuses, not how much smaller it is."""
+        chutes = self._scene.chutes
+        return max(_strain(chutes.get(name)) - _strain(chutes.get(rival)), 0.0)
+
+
+def _strain(chute: Chute | None) -> float:
+    """What share of a chute's instances has no room for a request, 0 to 1."""
+    if chute is None or not chute.active_instance_count > 0:
+        return 1.0
+    found = score(chute)
+    free = (found.free_capacity - found.penalty) / chute.active_instance_count
+    return 1.0 - min(max(free, 0.0), 1.0)
 
 
 @implementer(IPlugin, ISelector)
@@ -18,6 +61,6 @@ class Capacity:
 
     name = "capacity"
 
-    def order(self, utilization: Utilization, catalog: Catalog) -> tuple[str, ...]:
+    def plan(self, scene: Scene) -> IPlan:
         """See `ISelector`."""
-        return tuple(candidate.name for candidate in rank(utilization, catalog))
+        return IPlan(_AsPublished(scene))
