@@ -21,7 +21,7 @@ from autopilot.controlplane.feeds import feeds
 from autopilot.controlplane.publisher import Publisher, in_a_thread
 from autopilot.controlplane.state import RoutingState
 from autopilot.exposition import PARENT_SLOT, Shared, process_gone
-from autopilot.interfaces import ISelector, Seconds
+from autopilot.interfaces import Seconds
 from autopilot.ledger import SharedCells
 from autopilot.listening import listening_socket
 from autopilot.logs import say
@@ -130,7 +130,6 @@ class ParentService(MultiService):
 
 def make_parent(
     settings: Settings,
-    selector: ISelector,
     reactor: Any,
     *,
     directory: Path,
@@ -146,7 +145,7 @@ def make_parent(
     sticky = StickyTable(ttl=settings.sticky_ttl, max_entries=settings.sticky_max_entries)
     hub = Hub(secret=secrets.token_bytes(32), sticky=sticky)
     publisher = Publisher(
-        RoutingState(selector),
+        RoutingState(),
         parsing=in_a_thread(reactor),
         monotonic=monotonic,
         told=hub.fetched,

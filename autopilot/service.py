@@ -1,11 +1,9 @@
 """The one place where objects meet: `Settings` become a tree of services."""
 
 import os
-import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from twisted.application.service import MultiService, Service
@@ -16,24 +14,18 @@ from autopilot.connection_pool import ClientPool
 from autopilot.controlplane.feeds import feeds
 from autopilot.controlplane.publisher import Parsing, Publisher, in_a_thread
 from autopilot.controlplane.state import RoutingState
-from autopilot.dataplane.engine import Engine
 from autopilot.dataplane.journal import refusal_recorder
-from autopilot.dataplane.redis_link import RedisLink, redis_endpoint
 from autopilot.dataplane.redis_sticky import RedisSticky
-from autopilot.dataplane.router import Limits, Router
-from autopilot.dataplane.sticky import MemorySticky
 from autopilot.dataplane.upstream import Upstream
 from autopilot.exposition import Shared
 from autopilot.http_client import make_client
-from autopilot.interfaces import ISelector, IStickyStore, Seconds
+from autopilot.interfaces import ISelector, Seconds
 from autopilot.ledger import Ledger
 from autopilot.logs import say
 from autopilot.metrics import Metrics
 from autopilot.observing import observe
-from autopilot.policy.deadlines import Deadlines
 from autopilot.policy.readiness import MaxAges
-from autopilot.policy.rest import RestTable
-from autopilot.policy.stickiness import StickyTable
+from autopilot.routing import make_routing
 from autopilot.settings import Settings
 from autopilot.trust_store import TrustStoreCheck
 from autopilot.web.app import Api
@@ -43,26 +35,9 @@ from autopilot.web.drain import drain
 from autopilot.web.limits import ClientLimits, connections_for, descriptor_limit
 from autopilot.web.listener import Listener
 from autopilot.web.server import AutopilotSite
-from autopilot.workers.member import Member
+from autopilot.workers.share import Share
 
 _log = Logger(namespace="autopilot.service")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """What one worker has of a service of several; see `autopilot.worker`.
-
-    `listening` is the descriptor of the socket that all accept from, `parent` a process's id.
-    """
-
-    member: Member
-    ledger: Ledger
-    listening: int
-    parent: int
-
-    def processes(self) -> tuple[int, ...]:
-        """The ids of the service's live processes."""
-        return (self.parent, *self.ledger.processes)
 
 
 class UpstreamService(Service):
@@ -141,7 +116,7 @@ class AutopilotService(MultiService):
 
 def make_service(
     settings: Settings,
-    selector: ISelector,
+    selectors: Mapping[str, ISelector],
     reactor: Any,
     *,
     monotonic: Seconds = time.monotonic,
@@ -152,11 +127,12 @@ def make_service(
 ) -> AutopilotService:
     """The whole router as a service that has done nothing yet, or one worker's `share` of it.
 
-    `reactor` needs TCP and time, and threads unless `parsing` is given; `monotonic` dates fetches,
-    `wall` is compared with the feed's own timestamps.
+    `selectors` has at least the one that the settings name. `reactor` needs TCP and time, and threads
+    unless `parsing` is given; `monotonic` dates fetches, `wall` is compared with the feed's own
+    timestamps.
     """
     metrics = Metrics(CollectorRegistry(), Shared.from_environment(os.environ))
-    state = RoutingState(selector)
+    state = RoutingState()
     publisher = Publisher(state, parsing=parsing or in_a_thread(reactor), monotonic=monotonic)
     metrics.watch(state, monotonic=monotonic, wall=wall)
     metrics.watch_process(None if share is None else share.processes)
@@ -190,18 +166,34 @@ def make_service(
     )
     ledger = Ledger() if share is None else share.ledger
     connections = Connections(limits, ledger)
-    sticky = _sticky_store(settings, metrics, share, reactor=reactor, monotonic=monotonic)
-    api = _api(
+    routing = make_routing(
         settings,
+        selectors,
         state,
         upstream,
         metrics,
-        connections,
-        sticky=sticky,
         share=share,
         reactor=reactor,
         monotonic=monotonic,
+        wall=wall,
     )
+    max_ages = MaxAges(
+        catalog=settings.readyz_max_allowlist_age,
+        utilization=settings.readyz_max_snapshot_age,
+    )
+    metrics.limits(requests=settings.max_concurrent_requests, max_ages=max_ages)
+    api = Api(
+        routing.router,
+        state,
+        metrics=metrics,
+        clock=reactor,
+        monotonic=monotonic,
+        max_ages=max_ages,
+        aliases=settings.model_aliases,
+        trusted_proxies=settings.trusted_proxy_cidrs if settings.trust_proxy_headers else (),
+        connections=connections,
+    )
+    metrics.watch_readiness(api.not_ready)
     site = AutopilotSite(
         api.app.resource(),
         limits=limits,
@@ -224,7 +216,7 @@ def make_service(
     children = [
         upstream_pool,
         UpstreamService(upstream),
-        *([sticky] if isinstance(sticky, RedisSticky) else []),
+        *([routing.sticky] if isinstance(routing.sticky, RedisSticky) else []),
         *knowledge(settings, publisher, share, reactor=reactor, metrics=metrics),
         listener,
     ]
@@ -247,87 +239,3 @@ def knowledge(
         return [share.member]
     urls = (settings.backend_base_url, settings.models_url, settings.utilization_url)
     return [TrustStoreCheck(urls), *feeds(settings, publisher, reactor=reactor, metrics=metrics)]
-
-
-def _sticky_store(
-    settings: Settings,
-    metrics: Metrics,
-    share: Share | None,
-    *,
-    reactor: Any,
-    monotonic: Seconds,
-) -> IStickyStore:
-    ttl, most, address = settings.sticky_ttl, settings.sticky_max_entries, settings.sticky_url
-    if address is None and share is not None:
-        return cast("IStickyStore", share.member.sticky)
-    if address is None or not ttl or not most:
-        return MemorySticky(StickyTable(ttl=ttl, max_entries=most), monotonic)
-    link = RedisLink(redis_endpoint(reactor, address), address, clock=reactor)
-    return RedisSticky(link, ttl=ttl, clock=reactor, now=monotonic, metrics=metrics)
-
-
-def _sticky_secret(settings: Settings, share: Share | None) -> bytes:
-    """Shared by all who share a store; without one it dies with the process."""
-    if settings.sticky_url is not None:
-        return os.fsencode(settings.sticky_secret)
-    return secrets.token_bytes(32) if share is None else share.member.secret
-
-
-def _api(
-    settings: Settings,
-    state: RoutingState,
-    upstream: Upstream,
-    metrics: Metrics,
-    connections: Connections,
-    *,
-    sticky: IStickyStore,
-    share: Share | None,
-    reactor: Any,
-    monotonic: Seconds,
-) -> Api:
-    rests = RestTable() if share is None else share.member.rests
-    metrics.watch_rests(lambda: rests.count(now=monotonic()))
-    engine = Engine(
-        upstream,
-        clock=reactor,
-        rests=rests,
-        monotonic=monotonic,
-        deadlines=Deadlines(
-            headers=settings.upstream_header_timeout,
-            completion=settings.upstream_completion_timeout,
-            first_body_byte=settings.upstream_first_body_byte_timeout,
-            idle=settings.stream_idle_timeout,
-            total=settings.request_timeout or None,
-        ),
-    )
-    router = Router(
-        engine,
-        state,
-        sticky,
-        rests,
-        secret=_sticky_secret(settings, share),
-        limits=Limits(
-            aliases=settings.model_aliases,
-            max_list_items=settings.max_model_list_items,
-            max_attempts=settings.max_attempts,
-        ),
-        monotonic=monotonic,
-    )
-    max_ages = MaxAges(
-        catalog=settings.readyz_max_allowlist_age,
-        utilization=settings.readyz_max_snapshot_age,
-    )
-    metrics.limits(requests=settings.max_concurrent_requests, max_ages=max_ages)
-    api = Api(
-        router,
-        state,
-        metrics=metrics,
-        clock=reactor,
-        monotonic=monotonic,
-        max_ages=max_ages,
-        aliases=settings.model_aliases,
-        trusted_proxies=settings.trusted_proxy_cidrs if settings.trust_proxy_headers else (),
-        connections=connections,
-    )
-    metrics.watch_readiness(api.not_ready)
-    return api

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,11 @@ def makeService(_options: Options) -> IService:
     """
     from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
 
-    from autopilot.selectors.finding import UnknownSelectorError, find_selector  # noqa: PLC0415
+    from autopilot.selectors.finding import UnknownSelectorError, find_selectors  # noqa: PLC0415
 
     faults: list[str] = []
     settings: Settings | None = None
-    selector: ISelector | None = None
+    selectors: Mapping[str, ISelector] | None = None
     try:
         settings = load(os.environ)
         name = settings.selector
@@ -56,23 +57,25 @@ def makeService(_options: Options) -> IService:
         faults += error.faults
         name = error.accepted["selector"]
     try:
-        selector = find_selector(name)
+        selectors = find_selectors(name)
     except UnknownSelectorError as error:
         faults.append(str(error))
-    if settings is None or selector is None:
+    if settings is None or selectors is None:
         raise SystemExit("autopilot: " + "\n".join(faults))
     yield_to_the_loop()
-    return (_alone if settings.workers == 1 else _parent)(settings, selector, reactor)
+    if settings.workers > 1:
+        return _parent(settings, reactor)
+    return _alone(settings, selectors, reactor)
 
 
-def _alone(settings: Settings, selector: ISelector, reactor: Any) -> IService:
+def _alone(settings: Settings, selectors: Mapping[str, ISelector], reactor: Any) -> IService:
     from autopilot.service import make_service  # noqa: PLC0415 - imports klein, hence the reactor
 
-    service: IService = make_service(settings, selector, reactor, forced=end_at_next_signal)
+    service: IService = make_service(settings, selectors, reactor, forced=end_at_next_signal)
     return service
 
 
-def _parent(settings: Settings, selector: ISelector, reactor: Any) -> IService:
+def _parent(settings: Settings, reactor: Any) -> IService:
     # prometheus_client looks at the variable when it is imported.
     directory = Path(tempfile.mkdtemp(prefix="autopilot-", dir=_memory()))
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
@@ -80,7 +83,7 @@ def _parent(settings: Settings, selector: ISelector, reactor: Any) -> IService:
     from autopilot.parent import make_parent  # noqa: PLC0415 - see above
 
     service: IService = make_parent(
-        settings, selector, reactor, directory=directory, forced=end_at_next_signal
+        settings, reactor, directory=directory, forced=end_at_next_signal
     )
     return service
 

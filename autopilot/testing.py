@@ -4,7 +4,7 @@ They record what is done to them, and refuse what the real ones would not surviv
 byte before it, an end after the end.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -15,15 +15,18 @@ from zope.interface import implementer
 from autopilot.interfaces import (
     IDownstream,
     IPictureSource,
+    IPlan,
     ISelector,
     IStickyStore,
     IUpstream,
     IUpstreamBody,
     IUpstreamResponse,
 )
-from autopilot.policy.catalog import Catalog, Model, Utilization
+from autopilot.policy.catalog import Catalog, Chute, Model, Utilization
 from autopilot.policy.ending import BodyEnd, End
 from autopilot.policy.picture import Picture
+from autopilot.policy.ranking import Candidate, score
+from autopilot.policy.scene import Moment, Scene
 
 Fields = Sequence[tuple[bytes, bytes]]
 
@@ -245,15 +248,41 @@ class FixedPicture:
         self.picture = picture
 
 
+@implementer(IPlan)
+class FixedPlan:
+    """Has one order for every moment; `asked` are the moments for which it was asked."""
+
+    def __init__(self, order: tuple[str, ...]) -> None:
+        self._order = order
+        self.asked: list[Moment] = []
+
+    def order(self, moment: Moment) -> tuple[str, ...]:
+        """See `IPlan`."""
+        self.asked.append(moment)
+        return self._order
+
+    def terms(self, name: str, moment: Moment) -> Mapping[str, float]:  # noqa: ARG002
+        """See `IPlan`: the place."""
+        return {"place": float(self._order.index(name))}
+
+    def disadvantage(self, name: str, rival: str, moment: Moment) -> float:  # noqa: ARG002
+        """See `IPlan`: all or nothing."""
+        return float(self._order.index(name) > self._order.index(rival))
+
+
 @implementer(ISelector)
 class AlphabeticSelector:
-    """Orders the public names of the feed by name, to be told from every real selector."""
+    """Orders by name, to be told from every real selector; `plans` are those it has made."""
 
     name = "alphabetic"
 
-    def order(self, utilization: Utilization, catalog: Catalog) -> tuple[str, ...]:  # noqa: ARG002
+    def __init__(self) -> None:
+        self.plans: list[FixedPlan] = []
+
+    def plan(self, scene: Scene) -> IPlan:
         """See `ISelector`."""
-        return tuple(sorted({chute.name for chute in utilization.chutes}))
+        self.plans.append(FixedPlan(tuple(sorted(scene.names))))
+        return IPlan(self.plans[-1])
 
 
 def picture_of(*names: str, fetched_at: float = 0.0) -> Picture:
@@ -267,5 +296,10 @@ def picture_of(*names: str, fetched_at: float = 0.0) -> Picture:
         catalog_fetched_at=fetched_at,
         utilization=Utilization(chutes=()),
         utilization_fetched_at=fetched_at,
-        order=names,
+        candidates=tuple(_candidate(name) for name in names),
     )
+
+
+def _candidate(name: str) -> Candidate:
+    chute = Chute(name=name, chute_id=f"chute-{name}", active_instance_count=1.0)
+    return Candidate(name=name, score=score(chute), chute=chute)

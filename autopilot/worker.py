@@ -23,9 +23,10 @@ from autopilot.logs import say
 from autopilot.observing import lines_of
 from autopilot.policy.stickiness import StickyTable
 from autopilot.process import yield_to_the_loop
-from autopilot.selectors.finding import find_selector
+from autopilot.selectors.finding import find_selectors
 from autopilot.settings import Settings, load
 from autopilot.workers.member import Member
+from autopilot.workers.share import Share
 from autopilot.workers.supervisor import Inherited, Joining, inherited
 
 _log = Logger(namespace="autopilot.workers")
@@ -74,11 +75,11 @@ class Worker:
         return stopping
 
     def _serve(self, _none: None) -> Deferred[None]:
-        from autopilot.service import Share, make_service  # noqa: PLC0415 - klein installs a reactor
+        from autopilot.service import make_service  # noqa: PLC0415 - klein installs a reactor
 
         self._serving = make_service(
             self._settings,
-            find_selector(self._settings.selector),
+            find_selectors(self._settings.selector),
             self._reactor,
             share=Share(
                 member=self._member,

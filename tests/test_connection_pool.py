@@ -165,7 +165,7 @@ def test_the_setting_is_the_size_of_the_pool(count: int) -> None:
     bench = Bench()
     service = make_service(
         load({"UPSTREAM_MAX_IDLE_CONNECTIONS": str(count)}),
-        cast("ISelector", Capacity()),
+        {"capacity": ISelector(Capacity())},
         bench.net.reactor,
     )
     pools: list[Any] = [child for child in service if isinstance(child, ClientPool)]

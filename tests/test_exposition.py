@@ -297,4 +297,5 @@ def test_processor_time_does_not_fall_when_a_process_dies(service: Service) -> N
     service.lose(process)
     after = numbers(lambda: pids)["cpu_seconds_total"]
     assert alone > 0
-    assert after >= before
+    # The same parts in another order may add up to a last bit less.
+    assert after >= before - 1e-6

@@ -219,7 +219,8 @@ def test_models_and_candidates_are_those_of_the_picture_at_the_scrape() -> None:
     assert bench.value("autopilot_catalog_models") == 0
     assert bench.value("autopilot_candidates") == 0
     bench.source.picture = Picture(
-        catalog=picture_of("org/a", "org/b", "org/c").catalog, order=("org/a",)
+        catalog=picture_of("org/a", "org/b", "org/c").catalog,
+        candidates=picture_of("org/a").candidates,
     )
     assert bench.value("autopilot_catalog_models") == 3
     assert bench.value("autopilot_candidates") == 1

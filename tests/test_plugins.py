@@ -18,7 +18,7 @@ from autopilot import __version__, tap
 from autopilot.interfaces import ISelector
 from autopilot.selectors import finding
 from autopilot.selectors.capacity import Capacity
-from autopilot.selectors.finding import UnknownSelectorError, find_selector
+from autopilot.selectors.finding import UnknownSelectorError, find_selectors
 from autopilot.service import AutopilotService
 from autopilot.setting_table import SPECS
 from autopilot.testing import AlphabeticSelector
@@ -60,7 +60,7 @@ def test_every_selector_found_is_one_and_has_a_name_of_its_own() -> None:
 
 
 def test_the_default_selector_is_found_by_its_name() -> None:
-    assert isinstance(find_selector("capacity"), Capacity)
+    assert isinstance(find_selectors("capacity")["capacity"], Capacity)
 
 
 @pytest.mark.parametrize("name", ["clairvoyant", "", "Capacity"])
@@ -72,16 +72,16 @@ def test_an_unknown_selector_is_refused_with_the_list_of_those_found(
 
     monkeypatch.setattr(finding, "getPlugins", found)
     with pytest.raises(UnknownSelectorError) as caught:
-        find_selector(name)
+        find_selectors(name)
     assert repr(name) in str(caught.value)
     assert str(caught.value).endswith("the selectors found are: alphabetic, capacity")
-    assert isinstance(find_selector("alphabetic"), AlphabeticSelector)
+    assert find_selectors("alphabetic").keys() == {"alphabetic", "capacity"}
 
 
 def test_where_no_selector_is_installed_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finding, "getPlugins", lambda _interface: [])
     with pytest.raises(UnknownSelectorError, match="found are: none"):
-        find_selector("capacity")
+        find_selectors("capacity")
 
 
 def test_twistd_knows_the_router() -> None:

@@ -104,8 +104,11 @@ class Client:
         self.protocol.connectionLost(Failure(ConnectionDone()))
 
 
+SELECTORS = {selector.name: ISelector(selector) for selector in (Capacity(), AlphabeticSelector())}
+
+
 class Bench:
-    def __init__(self, selector: object | None = None, **settings: str) -> None:
+    def __init__(self, **settings: str) -> None:
         self.net = Net()
         self.ports: list[ClosingPort] = []
         self.listened: list[dict[str, Any]] = []
@@ -113,7 +116,7 @@ class Bench:
         cast("Any", self.net.reactor).listenTCP = self._listen_closing
         self.service: AutopilotService = make_service(
             load(SETTINGS | settings),
-            cast("ISelector", selector or Capacity()),
+            SELECTORS,
             self.net.reactor,
             monotonic=self.net.reactor.seconds,
             wall=self.net.reactor.seconds,
@@ -217,13 +220,11 @@ def test_it_is_ready_once_both_feeds_have_been_fetched() -> None:
     assert bench.left() == []
 
 
-@pytest.mark.parametrize(
-    ("selector", "chosen"), [(Capacity(), "org/b"), (AlphabeticSelector(), "org/a")]
-)
+@pytest.mark.parametrize(("selector", "chosen"), [("capacity", "org/b"), ("alphabetic", "org/a")])
 def test_an_alias_goes_to_the_model_that_the_selector_puts_first(
-    selector: object, chosen: str
+    selector: str, chosen: str
 ) -> None:
-    bench = Bench(selector)
+    bench = Bench(SELECTOR=selector)
     bench.start()
     bench.feed()
     client = Client(bench.net)
@@ -389,7 +390,7 @@ async def test_on_a_real_port_it_serves_and_then_refuses() -> None:
     closed = "http://127.0.0.1:1/"
     service = make_service(
         load({"LISTEN_ADDR": "127.0.0.1:0", "MODELS_URL": closed, "UTILIZATION_URL": closed}),
-        cast("ISelector", Capacity()),
+        SELECTORS,
         reactor,
     )
     service.privilegedStartService()
@@ -429,7 +430,7 @@ def test_a_port_in_use_stops_the_start_with_one_sentence() -> None:
         def listenTCP(self, *_arguments: object, **_named: object) -> IListeningPort:
             raise CannotListenError("0.0.0.0", 8080, OSError(98, "Address already in use"))  # noqa: S104
 
-    service = make_service(load({}), cast("ISelector", Capacity()), TakenReactor())
+    service = make_service(load({}), SELECTORS, TakenReactor())
     with pytest.raises(SystemExit) as caught:
         service.privilegedStartService()
     assert str(caught.value).endswith("port 8080: Address already in use")

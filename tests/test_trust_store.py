@@ -147,7 +147,9 @@ def test_the_service_looks_for_each_url_that_it_calls(
     monkeypatch.setenv(FILE, str(tmp_path / "missing"))
     urls = dict.fromkeys(["BACKEND_BASE_URL", "MODELS_URL", "UTILIZATION_URL"], "http://a.test")
     service = make_service(
-        load(urls | {name: "https://a.test"}), cast("ISelector", Capacity()), MemoryReactorClock()
+        load(urls | {name: "https://a.test"}),
+        {"capacity": ISelector(Capacity())},
+        MemoryReactorClock(),
     )
     (check,) = (child for child in service if isinstance(child, TrustStoreCheck))
     check.startService()

@@ -5,21 +5,20 @@ in `_give`; nothing after it can lead back to another candidate.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from autopilot.dataplane.exchange import Attempt, Exchange, Turn
 from autopilot.dataplane.journal import Journal
+from autopilot.dataplane.learning import Learned
 from autopilot.dataplane.relay import Relay
-from autopilot.dataplane.sticky import Affinity
 from autopilot.dataplane.upstream import AttemptFailed
 from autopilot.interfaces import IDownstream, IUpstream, IUpstreamResponse, Seconds
 from autopilot.metrics import Phase
-from autopilot.policy.chatbody import ChatBody
 from autopilot.policy.deadlines import Deadlines
 from autopilot.policy.ending import End
 from autopilot.policy.errors import Refusal
@@ -35,8 +34,8 @@ from autopilot.policy.failover import (
     judge_status,
 )
 from autopilot.policy.gate import FirstBytes, Gate, gate_for
-from autopilot.policy.headers import Fields, downstream_fields
-from autopilot.policy.rest import CAUSES, Cause, RestTable, cause_in
+from autopilot.policy.headers import downstream_fields
+from autopilot.policy.rest import CAUSES
 
 _UPSTREAMS_FAULT = {End.UPSTREAM_BROKEN, End.UPSTREAM_STALLED, End.UPSTREAM_TRUNCATED}
 # Not a 404, which waiting will not mend, nor a 500, which may be the request's own.
@@ -48,52 +47,8 @@ _CLOCKS_APART = 0.005
 _SUSPECT_CONNECTION = {*ORIGIN_OUTCOMES, Outcome.CONNECTION_LOST}
 
 
-@dataclass(slots=True, kw_only=True)
-class Exchange:
-    """A request ready to be sent: `body` is let go as soon as an answer is committed.
-
-    `fields` are the header fields as they go upstream. `routed`: the body must name the candidate
-    instead of what was asked for, and the client is told which model answered. `model_of` gives the
-    model behind a candidate's name, which the client may have spelled in its own way.
-    """
-
-    path: str
-    fields: Fields
-    body: ChatBody | None
-    candidates: tuple[str, ...]
-    routed: bool
-    affinity: Affinity | None = None
-    model_of: Callable[[str], str] = str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Attempt:
-    """What one attempt came to; with `relay` where there is an answer, wanted or not."""
-
-    outcome: Outcome
-    relay: Relay | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Turn:
-    """One candidate's turn.
-
-    `remaining`: there is another; `left`: seconds of the whole request; `fresh`: the connection before
-    failed, and another of the pool may have the same fault.
-    """
-
-    name: str
-    remaining: bool
-    left: float
-    fresh: bool
-
-    def within(self, seconds: float) -> float:
-        """`seconds`, or what is left."""
-        return max(min(seconds, self.left), 0.0)
-
-
 class Engine:
-    """Carries exchanges over one `IUpstream`.
+    """Carries exchanges over one `IUpstream`, and tells `learned` what came of each attempt.
 
     `clock` runs the timers; `monotonic` measures, where the clock is one that may be set.
     """
@@ -104,12 +59,12 @@ class Engine:
         *,
         clock: IReactorTime,
         deadlines: Deadlines,
-        rests: RestTable,
+        learned: Learned,
         monotonic: Seconds | None = None,
     ) -> None:
         self._now = clock.seconds if monotonic is None else monotonic
         self._upstream = upstream
-        self._rests = rests
+        self._learned = learned
         self._clock = clock
         self._deadlines = deadlines
 
@@ -127,79 +82,89 @@ class Engine:
         deadline = math.inf if total is None else started + total
         previous: Outcome | None = None
         for position, name in enumerate(exchange.candidates):
-            began = self._now()
-            turn = _Turn(
+            turn = Turn(
                 name=name,
                 remaining=position + 1 < len(exchange.candidates),
-                left=deadline - began,
+                deadline=deadline,
+                left=deadline - self._now(),
                 fresh=previous in _SUSPECT_CONNECTION,
             )
-            probing = self._rests.asked(exchange.model_of(name), now=began)
-            try:
-                attempt = await self._attempt(exchange, turn, downstream, journal)
-            except CancelledError:
-                if probing:
-                    self._rests.returned(exchange.model_of(name))
-                left = downstream.lost_as is not End.SHUTDOWN
-                outcome = Outcome.CLIENT_GONE if left else Outcome.SHUTDOWN
-                journal.attempted(name, outcome, self._now() - began)
-                raise
-            outcome, relay = attempt.outcome, attempt.relay
-            now = self._now()
-            if outcome in _TOO_LATE and now >= deadline - _CLOCKS_APART:
-                # It was our patience that ended, not the model's time.
-                rest = None
-            else:
-                rest = self._learn(exchange, name, outcome, now, probing=probing)
-            journal.attempted(name, outcome, now - began, rest=rest)
-            remaining = turn.remaining and now < deadline - _CLOCKS_APART
-            verdict = decide(outcome, remaining=remaining, previous=previous)
-            if relay is not None and verdict in {Verdict.COMMIT, Verdict.PASS_THROUGH}:
-                exchange.body = None
-                try:
-                    with self._bounded(relay, deadline - now):
-                        end = await self._give(outcome, name, relay, exchange, downstream, journal)
-                except BaseException:
-                    relay.abort()
-                    raise
-                if end in _UPSTREAMS_FAULT or relay.told_error:
-                    self._disappointed(exchange, name, deadline)
+            with self._learned.under_way(exchange.model_of(name)):
+                outcome = await self._take(exchange, turn, previous, downstream, journal)
+            if outcome is None:
                 return
-            if relay is not None:
-                relay.response.discard(self._listener(exchange.model_of(name), outcome))
-            if verdict is not Verdict.NEXT:
-                raise self._refusal(exchange, outcome)
             journal.failed_over(outcome)
             previous = outcome
 
+    async def _take(
+        self,
+        exchange: Exchange,
+        turn: Turn,
+        previous: Outcome | None,
+        downstream: IDownstream,
+        journal: Journal,
+    ) -> Outcome | None:
+        """Take one candidate's turn: None if the client has its answer, else why another is next.
+
+        Raises:
+            Refusal, CancelledError: see `carry`.
+        """
+        name, began = turn.name, self._now()
+        model = exchange.model_of(name)
+        rests = self._learned.rests
+        probing = rests.asked(model, now=began)
+        try:
+            attempt = await self._attempt(exchange, turn, downstream, journal)
+        except CancelledError:
+            if probing:
+                rests.returned(model)
+            left = downstream.lost_as is not End.SHUTDOWN
+            outcome = Outcome.CLIENT_GONE if left else Outcome.SHUTDOWN
+            journal.attempted(name, outcome, self._now() - began)
+            raise
+        outcome, relay = attempt.outcome, attempt.relay
+        now = self._now()
+        over = now >= turn.deadline - _CLOCKS_APART
+        if over and outcome in _TOO_LATE:
+            # It was our patience that ended, not the model's time.
+            rest = None
+        else:
+            rest = self._learn(exchange, name, outcome, now - began, probing=probing)
+        journal.attempted(name, outcome, now - began, rest=rest)
+        verdict = decide(outcome, remaining=turn.remaining and not over, previous=previous)
+        if relay is not None and verdict in {Verdict.COMMIT, Verdict.PASS_THROUGH}:
+            exchange.body = None
+            try:
+                with self._bounded(relay, turn.deadline - now):
+                    end = await self._give(outcome, name, relay, exchange, downstream, journal)
+            except BaseException:
+                relay.abort()
+                raise
+            self._judge_end(exchange, turn, relay, end, since=now)
+            return None
+        if relay is not None:
+            relay.response.discard(self._learned.listener(model, outcome))
+        if verdict is not Verdict.NEXT:
+            raise self._refusal(exchange, outcome)
+        return outcome
+
     def _learn(
-        self, exchange: Exchange, name: str, outcome: Outcome, now: float, *, probing: bool
+        self, exchange: Exchange, name: str, outcome: Outcome, seconds: float, *, probing: bool
     ) -> float | None:
         """Keep what `outcome` says of the model; the seconds that it rests now, if it does."""
-        model = exchange.model_of(name)
         if exchange.affinity is not None:
             if outcome is Outcome.SUCCESS:
                 exchange.affinity.served(name)
             elif RULES[outcome].blames_model:
                 exchange.affinity.failed(name)
-        cause = CAUSES.get(outcome)
-        if cause is not None:
-            return self._rests.failed(model, cause, now=now)
-        if outcome is Outcome.SUCCESS:
-            self._rests.succeeded(model)
-        elif probing:
-            self._rests.returned(model)
-        return None
-
-    def _listener(self, model: str, outcome: Outcome) -> Callable[[bytes], None] | None:
-        """What learns from the unwanted body of a 503 how long the model should rest."""
-
-        def heard(body: bytes) -> None:
-            cause = cause_in(body)
-            if cause is not None:
-                self._rests.failed(model, cause, now=self._now())
-
-        return heard if outcome is Outcome.UNAVAILABLE else None
+        streams = exchange.body is not None and exchange.body.stream
+        return self._learned.attempted(
+            exchange.model_of(name),
+            outcome,
+            probing=probing,
+            seconds=seconds if streams else None,
+            needs=exchange.needs,
+        )
 
     def _retry_after(self, exchange: Exchange, outcome: Outcome) -> int | None:
         """The soonest recovery in seconds, if waiting for one is what the client should do."""
@@ -207,9 +172,9 @@ class Engine:
         models = [exchange.model_of(name) for name in exchange.candidates]
         if outcome is Outcome.CAPACITY or (
             outcome in _WORTH_WAITING
-            and all(self._rests.resting(model, now=now) for model in models)
+            and all(self._learned.rests.resting(model, now=now) for model in models)
         ):
-            return self._rests.retry_after(models, now=now)
+            return self._learned.rests.retry_after(models, now=now)
         return None
 
     def _refusal(self, exchange: Exchange, outcome: Outcome) -> Refusal:
@@ -233,12 +198,12 @@ class Engine:
                 timer.cancel()
 
     async def _attempt(
-        self, exchange: Exchange, turn: _Turn, downstream: IDownstream, journal: Journal
-    ) -> _Attempt:
+        self, exchange: Exchange, turn: Turn, downstream: IDownstream, journal: Journal
+    ) -> Attempt:
         try:
             response = await self._headers(exchange, turn)
         except AttemptFailed as failed:
-            return _Attempt(outcome=failed.outcome)
+            return Attempt(outcome=failed.outcome)
         except CancelledError:
             note_left(downstream, journal, Phase.HEADERS)
             raise
@@ -252,7 +217,7 @@ class Engine:
             response.abort()
             raise
 
-    def _headers(self, exchange: Exchange, turn: _Turn) -> Deferred[IUpstreamResponse]:
+    def _headers(self, exchange: Exchange, turn: Turn) -> Deferred[IUpstreamResponse]:
         body = exchange.body
         if body is None:
             raise RuntimeError("an exchange was carried on after it had been committed")
@@ -267,7 +232,7 @@ class Engine:
 
         return answering.addTimeout(turn.within(seconds), self._clock, onTimeoutCancel=late)
 
-    async def _judge(self, response: IUpstreamResponse, turn: _Turn) -> _Attempt:
+    async def _judge(self, response: IUpstreamResponse, turn: Turn) -> Attempt:
         outcome = judge_status(response.status)
         relay = Relay(response, clock=self._clock, idle=self._deadlines.idle)
         if outcome is None:
@@ -277,7 +242,7 @@ class Engine:
             gate = gate_for(response.fields, remaining=turn.remaining)
             await self._held(relay, gate, turn.within(self._deadlines.first_body_byte))
             outcome = gate.outcome(relay.held, relay.framing)
-        return _Attempt(outcome=outcome, relay=relay)
+        return Attempt(outcome=outcome, relay=relay)
 
     def _held(self, relay: Relay, gate: Gate, seconds: float) -> Deferred[None]:
         def late(_result: object, _seconds: float) -> None:
@@ -314,15 +279,22 @@ class Engine:
             journal.ended(end, relay.bytes_sent)
         return end
 
-    def _disappointed(self, exchange: Exchange, name: str, deadline: float) -> None:
-        """What looked like an answer was none in the end: others had better be asked first."""
+    def _judge_end(
+        self, exchange: Exchange, turn: Turn, relay: Relay, end: End, *, since: float
+    ) -> None:
+        """Keep what the end of the answer that was given `since` says of the model."""
         now = self._now()
-        if now >= deadline - _CLOCKS_APART:
+        model = exchange.model_of(turn.name)
+        if end not in _UPSTREAMS_FAULT and not relay.told_error:
+            if end is End.COMPLETE and relay.at_upstreams_pace:
+                self._learned.streamed(model, relay.bytes_sent, now - since)
+            return
+        if now >= turn.deadline - _CLOCKS_APART:
             # The whole request took too long, which may be the client's own doing.
             return
-        self._rests.failed(exchange.model_of(name), Cause.BRIEF, now=now)
+        self._learned.disappointed(model)
         if exchange.affinity is not None:
-            exchange.affinity.failed(name)
+            exchange.affinity.failed(turn.name)
 
 
 def note_left(downstream: IDownstream, journal: Journal, phase: Phase) -> None:

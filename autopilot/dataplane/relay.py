@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTim
 from zope.interface import implementer
 
 from autopilot.interfaces import IDownstream, IUpstreamBody, IUpstreamResponse
-from autopilot.policy.ending import BodyEnd, End, Watch, error_event, watch_for
+from autopilot.policy.ending import BodyEnd, End, StreamWatch, Watch, error_event, watch_for
 from autopilot.policy.gate import Gate
 
 
@@ -40,6 +40,7 @@ class Relay:
         self._end: Deferred[End] = Deferred(self._cancelled)
         self._delivering = False
         self._over = False
+        self._waited = False
 
     @property
     def held(self) -> bytes:
@@ -55,6 +56,11 @@ class Relay:
     def told_error(self) -> bool:
         """Whether the upstream told the client itself, in the stream, that the answer failed."""
         return self._watch.told_error
+
+    @property
+    def at_upstreams_pace(self) -> bool:
+        """Whether this is a stream that the client took as fast as it came."""
+        return not self._waited and isinstance(self._watch, StreamWatch)
 
     def hold(self, gate: Gate) -> Deferred[None]:
         """Fires when `gate` opens or the body is over. Cancelling it leaves both as they are."""
@@ -108,6 +114,7 @@ class Relay:
 
     def pauseProducing(self) -> None:
         """See `IPushProducer`."""
+        self._waited = True
         self._cancel_timer()
         self.response.pause()
 

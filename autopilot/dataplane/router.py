@@ -1,4 +1,4 @@
-"""From a request's bytes to the exchange that the engine carries: what is asked, of whom, in which order.
+"""From a request's bytes to the exchange that the engine carries: chosen, and ready to be sent.
 
 Reads one published picture per request, and nothing else of the control plane.
 """
@@ -8,36 +8,21 @@ from functools import partial
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from autopilot.dataplane.engine import Engine, Exchange, note_left
+from autopilot.dataplane.choosing import Chooser
+from autopilot.dataplane.engine import Engine, note_left
+from autopilot.dataplane.exchange import Exchange
 from autopilot.dataplane.journal import Journal
+from autopilot.dataplane.learning import Learned
 from autopilot.dataplane.sticky import Affinity
-from autopilot.interfaces import IDownstream, IPictureSource, IStickyStore, Seconds
+from autopilot.interfaces import IDownstream, IPictureSource, IStickyStore
 from autopilot.metrics import Mode, Phase
 from autopilot.policy.chatbody import parse_body
-from autopilot.policy.errors import Code, Refusal
 from autopilot.policy.headers import Fields, bearer_token, upstream_fields
-from autopilot.policy.modelspec import (
-    Alias,
-    Direct,
-    PreferenceList,
-    catalog_id,
-    expand,
-    model_behind,
-    parse_model,
-)
-from autopilot.policy.rest import RestTable
-from autopilot.policy.stickiness import client_key, prefer
+from autopilot.policy.modelspec import Alias, Direct, PreferenceList, catalog_id, model_behind
+from autopilot.policy.picture import Picture
+from autopilot.policy.stickiness import client_key
 
 _MODES = {Alias: Mode.ALIAS, PreferenceList: Mode.LIST, Direct: Mode.DIRECT}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How requests may be routed."""
-
-    aliases: tuple[str, ...]
-    max_list_items: int
-    max_attempts: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +39,7 @@ class Incoming:
 class Router:
     """Routes requests by the picture in `source`; keeps clients on their models in `sticky`.
 
-    Models in `rests` are asked last, until they answer or a new catalogue clears them.
+    `chooser` chooses by what was `learned`; what waited for a catalogue is told when a new one is here.
 
     `secret` keys the hash by which a client is known: whoever shares `sticky` shares it as well, and if
     nobody does it must not outlive the process.
@@ -64,21 +49,19 @@ class Router:
         self,
         engine: Engine,
         source: IPictureSource,
+        chooser: Chooser,
         sticky: IStickyStore,
-        rests: RestTable,
+        learned: Learned,
         *,
         secret: bytes,
-        limits: Limits,
-        monotonic: Seconds,
     ) -> None:
         self._engine = engine
         self._source = source
+        self._chooser = chooser
         self._sticky = sticky
-        self._rests = rests
+        self._learned = learned
         self._catalog = source.picture.catalog
         self._secret = secret
-        self._limits = limits
-        self._now = monotonic
 
     async def route(self, incoming: Incoming, downstream: IDownstream, journal: Journal) -> None:
         """Answer `incoming` through `downstream`. Cancelling means that the client is gone.
@@ -94,65 +77,41 @@ class Router:
     async def _exchange(
         self, incoming: Incoming, downstream: IDownstream, journal: Journal
     ) -> Exchange:
-        picture = self._source.picture
-        if picture.catalog is not self._catalog:
-            self._catalog = picture.catalog
-            self._rests.catalog_changed(at=picture.catalog_fetched_at)
+        picture = self._picture()
         body = parse_body(incoming.body)
-        spec = parse_model(
-            body.model,
-            aliases=self._limits.aliases,
-            catalog=picture.catalog,
-            max_items=self._limits.max_list_items,
-        )
-        journal.mode = _MODES[type(spec)]
+        options = self._chooser.options(body, picture)
+        journal.mode = _MODES[type(options.spec)]
         journal.label = partial(catalog_id, catalog=picture.catalog)
-        model_of = partial(model_behind, catalog=picture.catalog)
         affinity: Affinity | None = None
-        candidates: tuple[str, ...]
-        if isinstance(spec, Direct):
-            candidates = (spec.name,)
-        else:
-            order = self._order(spec, picture.order)
+        sticky: str | None = None
+        if not isinstance(options.spec, Direct):
             key = self._key(incoming)
             affinity = Affinity(self._sticky, key)
-            sticky = self._sticky.get(key)
-            if isinstance(sticky, Deferred):
-                try:
-                    sticky = await sticky
-                except CancelledError:
-                    note_left(downstream, journal, Phase.HEADERS)
-                    raise
-            candidates = self._rests.arrange(
-                prefer(sticky, order), now=self._now(), model_of=model_of
-            )
-            if isinstance(spec, Alias):
-                candidates = candidates[: self._limits.max_attempts]
-        journal.candidates = len(candidates)
+            kept = self._sticky.get(key)
+            try:
+                sticky = await kept if isinstance(kept, Deferred) else kept
+            except CancelledError:
+                note_left(downstream, journal, Phase.HEADERS)
+                raise
+        choice = self._chooser.choose(options, sticky)
+        journal.candidates = len(choice.candidates)
         return Exchange(
             path=incoming.path,
             fields=upstream_fields(incoming.fields, request_id=incoming.request_id),
             body=body,
-            candidates=candidates,
+            candidates=choice.candidates,
             routed=affinity is not None,
             affinity=affinity,
-            model_of=model_of,
+            model_of=partial(model_behind, catalog=picture.catalog),
+            needs=options.needs,
         )
 
-    def _order(self, spec: Alias | PreferenceList, order: tuple[str, ...]) -> tuple[str, ...]:
-        """Whom `spec` allows to ask, where the picture has `order`."""
-        limits = self._limits
-        if isinstance(spec, PreferenceList):
-            # The client's own order, bounded already: all of it is tried.
-            order = expand(
-                spec.names, aliases=limits.aliases, order=order, max_items=limits.max_list_items
-            )
-        if not order:
-            raise Refusal(
-                Code.NO_CANDIDATES,
-                "No model can be chosen now: none is known to have an active instance.",
-            )
-        return order
+    def _picture(self) -> Picture:
+        picture = self._source.picture
+        if picture.catalog is not self._catalog:
+            self._catalog = picture.catalog
+            self._learned.rests.catalog_changed(at=picture.catalog_fetched_at)
+        return picture
 
     def _key(self, incoming: Incoming) -> bytes:
         authorization = [

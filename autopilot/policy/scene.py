@@ -37,6 +37,6 @@ class Moment:
 
     feed_age: float
     seed: int = 0
-    needs: Needs = Needs()
+    needs: Needs = field(default_factory=Needs)
     in_flight: Mapping[str, int] = field(default_factory=dict)
-    timings: Timings = Timings()
+    timings: Timings = field(default_factory=Timings)

@@ -4,6 +4,7 @@ An exponentially weighted mean of each, in which an observation counts half afte
 left of the weight tells how much the mean is worth. Seconds are of one monotonic clock.
 """
 
+import math
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -82,7 +83,7 @@ class _Running:
         return Mean(self._value, weight) if weight >= _LEAST_WEIGHT else None
 
     def _left(self, now: float) -> float:
-        return self._weight * 2.0 ** (min(self._at - now, 0.0) / HALF_LIFE)
+        return self._weight * math.exp2(min(self._at - now, 0.0) / HALF_LIFE)
 
 
 class _Of:

@@ -1,7 +1,7 @@
 """What was fetched becomes the picture, or nothing: dated, told of, and parsed beside the loop."""
 
 import threading
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]
@@ -11,11 +11,9 @@ from twisted.python.failure import Failure
 
 from autopilot.controlplane.publisher import Publisher, in_a_thread
 from autopilot.controlplane.state import RoutingState
-from autopilot.interfaces import ISelector
 from autopilot.metrics import Feed
 from autopilot.policy.catalog import FeedError, FeedFault
 from autopilot.policy.picture import Picture
-from autopilot.selectors.capacity import Capacity
 from autopilot.testing import at_once
 
 CATALOG = b'{"object":"list","data":[{"id":"org/a","chute_id":"1"},{"id":3}]}'
@@ -26,7 +24,7 @@ NO_MODEL = b'{"object":"list","data":[]}'
 class Bench:
     def __init__(self, parsing: Any = at_once) -> None:
         self.told: list[tuple[Feed, bytes, float]] = []
-        self.state = RoutingState(cast("ISelector", Capacity()))
+        self.state = RoutingState()
         self.publisher = Publisher(
             self.state,
             parsing=parsing,

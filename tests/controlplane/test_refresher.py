@@ -14,17 +14,14 @@ from twisted.internet import error
 from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from autopilot.connection_pool import ConnectionPool
 from autopilot.controlplane.publisher import Publisher
 from autopilot.controlplane.refresher import RETRY_SECONDS, Refresher, Source
 from autopilot.controlplane.state import RoutingState
 from autopilot.http_client import make_client
-from autopilot.interfaces import ISelector
 from autopilot.metrics import Feed, Metrics
-from autopilot.policy.catalog import Catalog, Utilization
-from autopilot.selectors.capacity import Capacity
+from autopilot.policy.catalog import Utilization
 from autopilot.testing import at_once
 from tests.test_http_client import HangingResolver, Net
 
@@ -44,13 +41,13 @@ class Bench:
     def __init__(
         self,
         feed: Feed = Feed.UTILIZATION,
-        selector: object | None = None,
+        state: RoutingState | None = None,
         *,
         interval: float = INTERVAL,
     ) -> None:
         self.net = Net()
         self.registry = CollectorRegistry()
-        self.state = RoutingState(cast("ISelector", selector or Capacity()))
+        self.state = state or RoutingState()
         self.publisher = Publisher(self.state, parsing=at_once, monotonic=self.net.reactor.seconds)
         self.pool = ConnectionPool(self.net.reactor, max_idle=2, connect_timeout=TIMEOUT)
         self.refresher = Refresher(
@@ -245,22 +242,20 @@ def test_a_run_of_every_failure_before_the_first_success_does_not_end_the_loop()
     bench.finish()
 
 
-@implementer(ISelector)
-class MoodySelector:
-    name = "moody"
+class MoodyState(RoutingState):
     broken = True
 
-    def order(self, utilization: Utilization, catalog: Catalog) -> tuple[str, ...]:
+    def utilization_fetched(self, utilization: Utilization, *, at: float) -> None:
         if self.broken:
             raise ZeroDivisionError
-        return Capacity().order(utilization, catalog)
+        super().utilization_fetched(utilization, at=at)
 
 
 def test_an_exception_while_publishing_is_counted_logged_and_survived(
     lost_errors: list[Failure],
 ) -> None:
-    selector = MoodySelector()
-    bench = Bench(selector=selector)
+    state = MoodyState()
+    bench = Bench(state=state)
     bench.start()
     for _ in range(10):
         bench.answer(FEED)
@@ -269,7 +264,7 @@ def test_an_exception_while_publishing_is_counted_logged_and_survived(
     assert bench.state.picture.utilization is None
     assert [failure.type for failure in lost_errors] == [ZeroDivisionError] * 10
     lost_errors.clear()
-    selector.broken = False
+    state.broken = False
     bench.answer(FEED)
     assert (bench.order(), bench.count("ok")) == (("org/a-TEE",), 1)
     bench.finish()

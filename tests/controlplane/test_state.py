@@ -1,17 +1,14 @@
 """The published picture: every change is ordered anew at once, and a bad one changes nothing."""
 
-import pytest
 from twisted.internet.task import Clock
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from autopilot.controlplane.state import RoutingState
-from autopilot.interfaces import IPictureSource, ISelector
+from autopilot.interfaces import IPictureSource
 from autopilot.policy.catalog import Catalog, Chute, Model, Utilization
 from autopilot.policy.picture import Picture
+from autopilot.policy.ranking import rank
 from autopilot.policy.readiness import MaxAges, NotReady, readiness
-from autopilot.selectors.capacity import Capacity
-from autopilot.testing import AlphabeticSelector
 
 
 def catalog_of(*names: str) -> Catalog:
@@ -24,19 +21,10 @@ def feed_of(*names: str) -> Utilization:
     )
 
 
-@implementer(ISelector)
-class BrokenSelector:
-    name = "broken"
-
-    def order(self, utilization: Utilization, catalog: Catalog) -> tuple[str, ...]:  # noqa: ARG002
-        raise ZeroDivisionError
-
-
 class Bench:
-    def __init__(self, selector: ISelector | None = None) -> None:
+    def __init__(self) -> None:
         self.clock = Clock()
-        chosen = selector or ISelector(Capacity())
-        self.state = RoutingState(chosen)
+        self.state = RoutingState()
 
     def catalog_fetched(self, catalog: Catalog) -> None:
         self.state.catalog_fetched(catalog, at=self.clock.seconds())
@@ -74,7 +62,7 @@ def test_a_catalogue_that_shrinks_takes_its_models_out_of_the_order_at_once() ->
 
 
 def test_a_catalogue_without_a_feed_has_no_order() -> None:
-    bench = Bench(ISelector(BrokenSelector()))
+    bench = Bench()
     bench.catalog_fetched(catalog_of("org/a"))
     assert bench.state.picture.order == ()
     assert bench.state.picture.catalog_fetched_at == 0.0
@@ -90,19 +78,11 @@ def test_each_fetch_is_dated_by_the_monotonic_clock_alone() -> None:
     assert (picture.utilization_fetched_at, picture.catalog_fetched_at) == (3.0, 7.0)
 
 
-def test_the_selector_orders_and_nobody_else() -> None:
-    bench = Bench(ISelector(AlphabeticSelector()))
-    bench.utilization_fetched(feed_of("b", "c", "a"))
-    assert bench.state.picture.order == ("a", "b", "c")
-
-
-def test_a_picture_that_cannot_be_ordered_is_not_published() -> None:
-    bench = Bench(ISelector(BrokenSelector()))
-    bench.catalog_fetched(catalog_of("org/a"))
-    before = bench.state.picture
-    with pytest.raises(ZeroDivisionError):
-        bench.utilization_fetched(feed_of("org/a"))
-    assert bench.state.picture is before
+def test_the_candidates_are_ranked_with_the_terms_of_their_scores() -> None:
+    bench = Bench()
+    bench.utilization_fetched(feed_of("org/a-TEE", "org/b-TEE"))
+    picture = bench.state.picture
+    assert picture.candidates == rank(feed_of("org/b-TEE", "org/a-TEE"), Catalog())
 
 
 def test_a_published_picture_is_replaced_and_never_changed() -> None:

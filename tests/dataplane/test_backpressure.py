@@ -22,21 +22,17 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from autopilot.dataplane.engine import Engine
-from autopilot.dataplane.router import Limits, Router
-from autopilot.dataplane.sticky import MemorySticky
+from autopilot.dataplane.choosing import Limits
 from autopilot.dataplane.upstream import Upstream
 from autopilot.http_client import TransparentAgent
 from autopilot.metrics import Metrics
-from autopilot.policy.deadlines import Deadlines
 from autopilot.policy.readiness import MaxAges
-from autopilot.policy.rest import RestTable
-from autopilot.policy.stickiness import StickyTable
 from autopilot.testing import FixedPicture, picture_of
 from autopilot.web.app import Api
 from autopilot.web.connections import Connections
 from autopilot.web.cors import Cors
 from autopilot.web.server import AutopilotSite
+from tests.routers import router_over
 from tests.web.harness import LIMITS
 
 BODY = b'{"model":"m","stream":true}'
@@ -88,15 +84,11 @@ class Wire:
             "http://up.test",
             clock=clock,
         )
-        deadlines = Deadlines(headers=10, completion=600, first_body_byte=120)
-        router = Router(
-            Engine(upstream, clock=clock, deadlines=deadlines, rests=RestTable()),
+        router = router_over(
+            upstream,
             source,
-            MemorySticky(StickyTable(ttl=60, max_entries=10), clock.seconds),
-            RestTable(),
-            secret=b"s",
+            clock=clock,
             limits=Limits(aliases=("auto",), max_list_items=8, max_attempts=3),
-            monotonic=clock.seconds,
         )
         limits = replace(LIMITS, body_bytes=1000)
         connections = Connections(limits)

@@ -14,8 +14,10 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from autopilot.dataplane.engine import Engine, Exchange
+from autopilot.dataplane.engine import Engine
+from autopilot.dataplane.exchange import Exchange
 from autopilot.dataplane.journal import Journal
+from autopilot.dataplane.learning import Learned
 from autopilot.dataplane.sticky import Affinity, MemorySticky
 from autopilot.dataplane.upstream import AttemptFailed
 from autopilot.interfaces import (
@@ -86,7 +88,10 @@ class Bench:
         )
         deadlines = replace(DEADLINES, total=total)
         self.rests = RestTable()
-        self.engine = Engine(self.upstream, clock=self.clock, deadlines=deadlines, rests=self.rests)
+        self.learned = Learned(self.rests, now=self.clock.seconds)
+        self.engine = Engine(
+            self.upstream, clock=self.clock, deadlines=deadlines, learned=self.learned
+        )
 
     def carry(self) -> Deferred[None]:
         return Deferred.fromCoroutine(

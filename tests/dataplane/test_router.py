@@ -4,7 +4,7 @@ A `Bench` sends requests to a `Platform` on which some models fail; `ask` tells 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import pytest
@@ -16,34 +16,35 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from autopilot.controlplane.state import RoutingState
-from autopilot.dataplane.engine import Engine
+from autopilot.dataplane.choosing import Limits
 from autopilot.dataplane.journal import Journal
-from autopilot.dataplane.router import Incoming, Limits, Router
-from autopilot.dataplane.sticky import MemorySticky
+from autopilot.dataplane.router import Incoming
 from autopilot.interfaces import (
     IDownstream,
     IPictureSource,
+    IPlan,
     ISelector,
     IStickyStore,
     IUpstream,
 )
 from autopilot.metrics import Metrics
-from autopilot.policy.catalog import Catalog, Chute, Utilization
-from autopilot.policy.deadlines import Deadlines
+from autopilot.policy.catalog import Utilization
 from autopilot.policy.errors import Refusal
 from autopilot.policy.picture import Picture
 from autopilot.policy.rest import MAX_REST, Cause, RestTable
-from autopilot.policy.stickiness import StickyTable
+from autopilot.policy.scene import Scene
 from autopilot.testing import (
+    AlphabeticSelector,
     FakeDownstream,
     FakeResponse,
     FakeSticky,
     FakeUpstream,
     FixedPicture,
+    FixedPlan,
     picture_of,
 )
 from tests.policy.strategies import steady
+from tests.routers import router_over
 
 ALIAS = "test/Auto"
 NAMES = ("a", "b", "c", "d", "e")
@@ -78,29 +79,26 @@ class Bench:
         sticky: IStickyStore | None = None,
         max_attempts: int = 3,
         max_list_items: int = 8,
+        selectors: Mapping[str, ISelector] | None = None,
+        default: str = "capacity",
     ) -> None:
         self.clock = Clock()
         self.platform = Platform()
         self.downstream = FakeDownstream()
         self._registry = CollectorRegistry()
         self._metrics = Metrics(self._registry)
-        self.rests = rests = RestTable()
-        engine = Engine(
+        self.rests = RestTable()
+        self._router = router_over(
             cast("IUpstream", self.platform),
-            clock=self.clock,
-            deadlines=Deadlines(headers=10.0, completion=600.0, first_body_byte=120.0),
-            rests=rests,
-        )
-        self._router = Router(
-            engine,
             cast("IPictureSource", source or FixedPicture(picture_of(*NAMES))),
-            sticky or MemorySticky(StickyTable(ttl=1e9, max_entries=100), self.clock.seconds),
-            rests,
-            secret=b"0" * 32,
+            clock=self.clock,
             limits=Limits(
                 aliases=(ALIAS,), max_list_items=max_list_items, max_attempts=max_attempts
             ),
-            monotonic=self.clock.seconds,
+            sticky=sticky,
+            rests=self.rests,
+            selectors=selectors,
+            default=default,
         )
 
     def ask(self, model: str, *, failing: Sequence[str] = (), client: str = "one") -> list[str]:
@@ -352,36 +350,53 @@ def test_a_catalogue_that_arrives_is_what_the_next_request_is_checked_by() -> No
     assert bench.refused("x") == (400, "unknown_model")
 
 
-@implementer(ISelector)
-class CountingSelector:
-    """Orders the feed by name, backwards, and counts how often it does."""
-
-    name = "counting"
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def order(self, utilization: Utilization, catalog: Catalog) -> tuple[str, ...]:  # noqa: ARG002
-        self.calls += 1
-        return tuple(sorted((chute.name for chute in utilization.chutes), reverse=True))
+def bench_of(selector: object, *, source: object | None = None) -> Bench:
+    return Bench(source=source, selectors={"chosen": cast("ISelector", selector)}, default="chosen")
 
 
-def test_no_request_ever_calls_the_selector() -> None:
-    selector = CountingSelector()
-    state = RoutingState(cast("ISelector", selector))
-    state.catalog_fetched(picture_of(*NAMES).catalog, at=0.0)
-    chutes = [Chute(name=name, chute_id=name, active_instance_count=1) for name in NAMES]
-    state.utilization_fetched(Utilization(chutes=tuple(chutes)), at=0.0)
-    published = selector.calls
-    assert published == 1
-    bench = Bench(source=state)
-    assert bench.ask(ALIAS, failing=["e"]) == ["e", "d"]
-    assert bench.ask(f"a,{ALIAS}", client="two", failing=["a"]) == ["a", "e"]
+def test_a_selector_plans_once_for_a_picture_and_orders_every_alias() -> None:
+    selector = AlphabeticSelector()
+    source = FixedPicture(picture_of(*reversed(NAMES)))
+    bench = bench_of(selector, source=source)
+    assert bench.ask(ALIAS, failing=["a"]) == ["a", "b"]
+    assert bench.ask(f"d,{ALIAS}", client="two", failing=["d"]) == ["d", "a"]
     assert bench.ask("c") == ["c"]
-    assert selector.calls == published
-    state.utilization_fetched(Utilization(chutes=tuple(chutes[:2])), at=0.0)
-    assert bench.ask(ALIAS, client="three") == ["b"]
-    assert selector.calls == published + 1
+    assert [len(plan.asked) for plan in selector.plans] == [2]
+    source.picture = picture_of("e", "d")
+    assert bench.ask(ALIAS, client="three") == ["d"]
+    assert [len(plan.asked) for plan in selector.plans] == [2, 1]
+
+
+@implementer(ISelector)
+class FailingSelector:
+    name = "failing"
+
+    def __init__(self, *, order: tuple[str, ...] | None) -> None:
+        self._order = order
+        self.plans = 0
+
+    def plan(self, _scene: Scene) -> IPlan:
+        self.plans += 1
+        if self._order is None:
+            raise ZeroDivisionError
+        return IPlan(FixedPlan(self._order))
+
+
+def test_a_selector_that_raises_costs_no_request_and_is_not_asked_again_for_the_picture(
+    lost_errors: list[Failure],
+) -> None:
+    selector = FailingSelector(order=None)
+    bench = bench_of(selector)
+    assert [bench.ask(ALIAS, client=client) for client in ("one", "two")] == [["a"], ["a"]]
+    assert selector.plans == 1
+    assert [failure.type for failure in lost_errors] == [ZeroDivisionError]
+    lost_errors.clear()
+
+
+@pytest.mark.parametrize("order", [(), ("e", "d"), (*NAMES, "a")])
+def test_a_selector_that_loses_or_adds_names_is_not_followed(order: tuple[str, ...]) -> None:
+    bench = bench_of(FailingSelector(order=order))
+    assert [bench.ask(ALIAS, client=client) for client in ("one", "two")] == [["a"], ["a"]]
 
 
 @pytest.mark.parametrize("rested_by", ["a", ALIAS])

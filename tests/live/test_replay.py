@@ -5,7 +5,6 @@ the body of a fixture, and after it, where the router asks another model, with `
 """
 
 from pathlib import Path
-from typing import cast
 
 import pytest
 from live_store import Fixture, load
@@ -15,12 +14,10 @@ from autopilot.controlplane.evidence import evidence_question
 from autopilot.controlplane.fetch import Answer as Fetched
 from autopilot.controlplane.publisher import Publisher
 from autopilot.controlplane.state import RoutingState
-from autopilot.interfaces import ISelector
 from autopilot.metrics import Feed
 from autopilot.policy.catalog import PRIVATE_NAME
 from autopilot.policy.evidence import judge_evidence
 from autopilot.policy.rest import BRIEF_SECONDS, COLD_SECONDS, MAX_REST
-from autopilot.selectors.capacity import Capacity
 from autopilot.testing import FakeResponse, at_once
 from tests.controlplane.test_evidence import Bench as EvidenceBench
 from tests.web.harness import ALIAS, Answer, Bench, chat, post
@@ -160,7 +157,7 @@ def test_a_late_error_is_relayed_and_the_stream_is_visibly_broken() -> None:
 
 
 def test_the_feeds_make_a_picture_without_a_loss() -> None:
-    state = RoutingState(cast("ISelector", Capacity()))
+    state = RoutingState()
     publisher = Publisher(state, parsing=at_once, monotonic=lambda: 0.0)
     for feed, name in ((Feed.CATALOG, "catalogue"), (Feed.UTILIZATION, "utilization")):
         published = Deferred.fromCoroutine(publisher.publish(feed, FIXTURES[name].body))

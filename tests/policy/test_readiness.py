@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from autopilot.policy.catalog import Utilization
 from autopilot.policy.picture import Picture
 from autopilot.policy.readiness import MEANING, MaxAges, NotReady, readiness
+from autopilot.testing import picture_of
 
 from .strategies import steady
 
@@ -26,7 +27,7 @@ def picture(
         catalog_answered_empty=answered_empty,
         utilization=None if feed_at is None else EMPTY_FEED,
         utilization_fetched_at=feed_at,
-        order=order,
+        candidates=picture_of(*order).candidates,
     )
 
 

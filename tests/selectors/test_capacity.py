@@ -19,6 +19,8 @@ from autopilot.policy.catalog import (
     parse_catalog,
     parse_utilization,
 )
+from autopilot.policy.ranking import rank
+from autopilot.policy.scene import Moment, Scene
 from autopilot.selectors.capacity import Capacity
 
 
@@ -34,6 +36,16 @@ def chute(name: str, count: float, *, busy: float = 0.0, refusing: float = 0.0) 
         utilization_5m=busy,
         rate_limit_ratio_5m=refusing,
     )
+
+
+def order_of(feed: Utilization, catalog: Catalog) -> tuple[str, ...]:
+    candidates = rank(feed, catalog)
+    scene = Scene(
+        names=tuple(each.name for each in candidates),
+        chutes={each.name: each.chute for each in candidates},
+        catalog=catalog,
+    )
+    return Capacity().plan(scene).order(Moment(feed_age=0.0))
 
 
 def captured(name: str) -> bytes:
@@ -82,7 +94,7 @@ def test_the_most_free_instances_come_first() -> None:
             chute("org/refusing", 10, busy=0.1, refusing=0.8),
         )
     )
-    order = Capacity().order(feed, catalog_of("org/busy", "org/free", "org/refusing"))
+    order = order_of(feed, catalog_of("org/busy", "org/free", "org/refusing"))
     assert order == ("org/free", "org/busy", "org/refusing")
 
 
@@ -95,18 +107,16 @@ def test_only_what_is_public_alive_and_known_is_named() -> None:
             chute("org/known", 1),
         )
     )
-    assert Capacity().order(feed, catalog_of("org/dead", "org/known", PRIVATE_NAME)) == (
-        "org/known",
-    )
+    assert order_of(feed, catalog_of("org/dead", "org/known", PRIVATE_NAME)) == ("org/known",)
 
 
 def test_a_name_that_comes_twice_is_named_once() -> None:
     feed = Utilization(chutes=(chute("org/a", 1), chute("org/a", 2)))
-    assert Capacity().order(feed, catalog_of("org/a")) == ("org/a",)
+    assert order_of(feed, catalog_of("org/a")) == ("org/a",)
 
 
 def test_where_nothing_is_eligible_the_order_is_empty() -> None:
-    assert Capacity().order(Utilization(chutes=()), Catalog()) == ()
+    assert order_of(Utilization(chutes=()), Catalog()) == ()
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["with catalogue", "without"])
@@ -122,7 +132,7 @@ def test_the_captures_are_ordered_as_the_contract_says(*, known: bool) -> None:
     ]
     expected = tuple(row["name"] for row in sorted(rows, key=contract_key))
     assert len(expected) == len(set(expected)) > 10
-    order = Capacity().order(parse_utilization(feed).utilization, catalog)
+    order = order_of(parse_utilization(feed).utilization, catalog)
     assert order == expected
     backwards = json.dumps(json.loads(feed)[::-1]).encode()
-    assert Capacity().order(parse_utilization(backwards).utilization, catalog) == expected
+    assert order_of(parse_utilization(backwards).utilization, catalog) == expected

@@ -32,10 +32,8 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from autopilot.dataplane.engine import Engine
+from autopilot.dataplane.choosing import Limits
 from autopilot.dataplane.journal import refusal_recorder
-from autopilot.dataplane.router import Limits, Router
-from autopilot.dataplane.sticky import MemorySticky
 from autopilot.interfaces import IStickyStore, IUpstream
 from autopilot.logs import observer
 from autopilot.metrics import Metrics
@@ -43,8 +41,6 @@ from autopilot.policy.clientaddress import Network
 from autopilot.policy.deadlines import Deadlines
 from autopilot.policy.picture import Picture
 from autopilot.policy.readiness import MaxAges
-from autopilot.policy.rest import RestTable
-from autopilot.policy.stickiness import StickyTable
 from autopilot.testing import FakeResponse, FakeUpstream, FixedPicture, Posted, picture_of
 from autopilot.web.app import Api
 from autopilot.web.channel import AutopilotChannel
@@ -52,6 +48,7 @@ from autopilot.web.connections import Connections
 from autopilot.web.cors import Cors
 from autopilot.web.limits import ClientLimits
 from autopilot.web.server import AutopilotRequest, AutopilotSite
+from tests.routers import router_over
 
 ALIAS = "test/Auto"
 CHAT = "/v1/chat/completions"
@@ -342,21 +339,13 @@ class Bench:
         self.log = StringIO()
         self._observer = observer(stream=self.log, level="debug", style=log_style)
         self._clients: list[Client] = []
-        rests = RestTable()
-        engine = Engine(
+        router = router_over(
             upstream or cast("IUpstream", self.fake),
-            clock=self.clock,
-            deadlines=DEADLINES,
-            rests=rests,
-        )
-        router = Router(
-            engine,
             self.source,
-            sticky or MemorySticky(StickyTable(ttl=1800.0, max_entries=100), self.clock.seconds),
-            rests,
-            secret=b"0" * 32,
+            clock=self.clock,
             limits=Limits(aliases=aliases, max_list_items=max_list_items, max_attempts=3),
-            monotonic=self.clock.seconds,
+            sticky=sticky,
+            deadlines=DEADLINES,
         )
         limits = replace(client_limits or LIMITS, body_bytes=limit)
         connections = self.connections = Connections(limits)

@@ -11,11 +11,9 @@ from twisted.python.failure import Failure
 
 from autopilot.controlplane.publisher import Publisher
 from autopilot.controlplane.state import RoutingState
-from autopilot.interfaces import ISelector
 from autopilot.metrics import Feed
 from autopilot.policy.rest import BRIEF_SECONDS, Cause
 from autopilot.policy.stickiness import StickyTable
-from autopilot.selectors.capacity import Capacity
 from autopilot.testing import at_once
 from autopilot.workers.hub import Hub
 from autopilot.workers.link import Link, room_for
@@ -78,7 +76,7 @@ class Worker:
             monotonic=lambda: bench.now,
             orphaned=self._orphan,
         )
-        self.state = RoutingState(cast("ISelector", Capacity()))
+        self.state = RoutingState()
         self.publisher = Publisher(self.state, parsing=at_once, monotonic=lambda: bench.now)
         self.up, self.down = Wire(), Wire()
         self.parents_end: Link = bench.hub.link()

@@ -12,9 +12,7 @@ from twisted.application.service import Application, IProcess
 from twisted.internet.testing import MemoryReactorClock
 
 from autopilot.exposition import DIRECTORY
-from autopilot.interfaces import ISelector
 from autopilot.parent import ListeningSocket, ParentService, make_parent
-from autopilot.selectors.capacity import Capacity
 from autopilot.settings import load
 
 
@@ -27,7 +25,6 @@ def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ParentService:
     directory.mkdir()
     return make_parent(
         load({"WORKERS": "2", "LISTEN_ADDR": "127.0.0.1:0"}),
-        cast("ISelector", Capacity()),
         MemoryReactorClock(),
         directory=directory,
         forced=lambda _children: None,

@@ -1,0 +1,79 @@
+"""What this process learns from its own attempts: who rests, who is quick, and how much is under way."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from autopilot.interfaces import Seconds
+from autopilot.policy.failover import Outcome
+from autopilot.policy.inflight import InFlight
+from autopilot.policy.needs import Needs
+from autopilot.policy.rest import CAUSES, Cause, RestTable, cause_in
+from autopilot.policy.timings import Observations
+
+SHORTEST_STREAM = 0.25
+"""Seconds: of a shorter one the pace is that of a buffer, not of a model."""
+
+
+class Learned:
+    """Models' rests, timings, and requests in flight. `now` is a monotonic clock.
+
+    Rests may be shared with other processes; timings and requests in flight are this one's.
+    """
+
+    def __init__(self, rests: RestTable, *, now: Seconds) -> None:
+        self.rests = rests
+        self.observations = Observations()
+        self.in_flight = InFlight()
+        self._now = now
+
+    @contextmanager
+    def under_way(self, model: str) -> Iterator[None]:
+        """Within it, `model` has a request of ours."""
+        epoch = self.in_flight.began(model)
+        try:
+            yield
+        finally:
+            self.in_flight.ended(model, epoch)
+
+    def attempted(
+        self, model: str, outcome: Outcome, *, probing: bool, seconds: float | None, needs: Needs
+    ) -> float | None:
+        """An attempt came to `outcome`; the seconds for which `model` rests now, if it does.
+
+        `seconds` is the time to the first byte, where the answer is a stream that began: another
+        answer comes when it is whole, which says something of its length only.
+        """
+        now = self._now()
+        cause = CAUSES.get(outcome)
+        if cause is not None:
+            self.observations.failed(model, now=now)
+            return self.rests.failed(model, cause, now=now)
+        if outcome is Outcome.SUCCESS:
+            self.rests.succeeded(model)
+            if seconds is not None:
+                tokens = needs.prompt_tokens
+                self.observations.answered(model, seconds, prompt_tokens=tokens, now=now)
+        elif probing:
+            self.rests.returned(model)
+        return None
+
+    def streamed(self, model: str, sent: int, seconds: float) -> None:
+        """`model` took `seconds` to stream `sent` bytes, all of its answer."""
+        if seconds >= SHORTEST_STREAM:
+            self.observations.streamed(model, sent, seconds, now=self._now())
+
+    def disappointed(self, model: str) -> None:
+        """What looked like an answer was none in the end: others had better be asked first."""
+        now = self._now()
+        self.observations.failed(model, now=now)
+        self.rests.failed(model, Cause.BRIEF, now=now)
+
+    def listener(self, model: str, outcome: Outcome) -> Callable[[bytes], None] | None:
+        """What learns from the unwanted body of a 503 how long `model` should rest."""
+
+        def heard(body: bytes) -> None:
+            cause = cause_in(body)
+            if cause is not None:
+                self.rests.failed(model, cause, now=self._now())
+
+        return heard if outcome is Outcome.UNAVAILABLE else None

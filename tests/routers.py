@@ -1,0 +1,51 @@
+"""Builds a router over fakes: the parts that every test of one needs, and none of it is what it tests."""
+
+from collections.abc import Mapping
+
+from twisted.internet.task import Clock
+
+from autopilot.dataplane.choosing import Chooser, Limits
+from autopilot.dataplane.engine import Engine
+from autopilot.dataplane.learning import Learned
+from autopilot.dataplane.planning import Planner
+from autopilot.dataplane.router import Router
+from autopilot.dataplane.sticky import MemorySticky
+from autopilot.interfaces import IPictureSource, ISelector, IStickyStore, IUpstream
+from autopilot.policy.deadlines import Deadlines
+from autopilot.policy.rest import RestTable
+from autopilot.policy.stickiness import StickyTable
+from autopilot.selectors.capacity import Capacity
+
+DEADLINES = Deadlines(headers=10.0, completion=600.0, first_body_byte=120.0)
+
+
+def router_over(
+    upstream: IUpstream,
+    source: IPictureSource,
+    *,
+    clock: Clock,
+    limits: Limits,
+    sticky: IStickyStore | None = None,
+    deadlines: Deadlines = DEADLINES,
+    rests: RestTable | None = None,
+    selectors: Mapping[str, ISelector] | None = None,
+    default: str = "capacity",
+) -> Router:
+    """A router by `default`, which is `capacity` where no `selectors` are given; its seed is always 0."""
+    learned = Learned(RestTable() if rests is None else rests, now=clock.seconds)
+    planner = Planner(
+        selectors or {"capacity": ISelector(Capacity())},
+        default,
+        learned=learned,
+        monotonic=clock.seconds,
+        wall=clock.seconds,
+        seed=lambda: 0,
+    )
+    return Router(
+        Engine(upstream, clock=clock, deadlines=deadlines, learned=learned),
+        source,
+        Chooser(planner, learned, limits=limits, now=clock.seconds),
+        sticky or MemorySticky(StickyTable(ttl=1e9, max_entries=100), clock.seconds),
+        learned,
+        secret=b"0" * 32,
+    )
