@@ -22,6 +22,7 @@ from prometheus_client import (
 from autopilot import __version__
 from autopilot.exposition import Processes, Shared
 from autopilot.interfaces import IPictureSource, Seconds
+from autopilot.policy.affinity import Place
 from autopilot.policy.catalog import RowFault
 from autopilot.policy.ending import End
 from autopilot.policy.errors import Code
@@ -144,6 +145,12 @@ class Metrics:
             ["mode", "model"],
             registry=self._counted,
         )
+        self.places = Counter(
+            "autopilot_sticky_places_total",
+            "Alias and list requests by what became of their client's place.",
+            ["place"],
+            registry=self._counted,
+        )
         self.stream_ends = Counter(
             "autopilot_stream_ends_total",
             "How answers ended once the client had been sent their first byte.",
@@ -224,25 +231,7 @@ class Metrics:
             registry=self._counted,
             multiprocess_mode="livemax",
         ).labels(version=__version__).set(1)
-        for outcome in Outcome:
-            self.attempts.labels(outcome=outcome.value)
-        # A rate does not see the step from nothing to one: what alerts ask for is there from the start.
-        for outcome, rule in RULES.items():
-            if rule.remaining is Verdict.NEXT:
-                self.failovers.labels(reason=outcome.value)
-        self.requests.labels(mode=Mode.NONE.value, status=str(Code.OVERLOADED.status))
-        for outcome in ORIGIN_OUTCOMES:
-            self.origin_failures.labels(reason=outcome.value)
-        for outcome in CAUSES:
-            self.rests.labels(reason=outcome.value)
-        for end in End:
-            self.stream_ends.labels(end=end.value)
-        for phase in Phase:
-            self.clients_gone.labels(phase=phase.value)
-        for lookup in StickyLookup:
-            self._sticky_lookups.labels(result=lookup.value)
-        for write in StickyWrite:
-            self._sticky_writes.labels(result=write.value)
+        self._start_with_all()
 
     def watch(self, source: IPictureSource, *, monotonic: Seconds, wall: Seconds) -> None:
         """Register the gauges of the published picture; see `of_picture`."""
@@ -288,6 +277,29 @@ class Metrics:
             ),
         ):
             Gauge(name, text, registry=self._counted, multiprocess_mode="livemax").set(value)
+
+    def _start_with_all(self) -> None:
+        """Have each series that is known beforehand from the start, at nought."""
+        for outcome in Outcome:
+            self.attempts.labels(outcome=outcome.value)
+        # A rate does not see the step from nothing to one: what alerts ask for is there from the start.
+        for outcome, rule in RULES.items():
+            if rule.remaining is Verdict.NEXT:
+                self.failovers.labels(reason=outcome.value)
+        self.requests.labels(mode=Mode.NONE.value, status=str(Code.OVERLOADED.status))
+        for outcome in ORIGIN_OUTCOMES:
+            self.origin_failures.labels(reason=outcome.value)
+        for outcome in CAUSES:
+            self.rests.labels(reason=outcome.value)
+        for counter, label, values in (
+            (self.stream_ends, "end", End),
+            (self.clients_gone, "phase", Phase),
+            (self.places, "place", Place),
+            (self._sticky_lookups, "result", StickyLookup),
+            (self._sticky_writes, "result", StickyWrite),
+        ):
+            for value in values:
+                counter.labels(**{label: value.value})
 
     def selected(self, mode: Mode, model: str | None) -> None:
         """Count a committed answer of `model`, a catalogue id, or None for a name that is none."""

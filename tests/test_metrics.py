@@ -44,6 +44,7 @@ DOCUMENTED = {
     "autopilot_refreshes_total": ("counter", {"feed", "result"}),
     "autopilot_rows_dropped_total": ("counter", {"feed", "reason"}),
     "autopilot_build_info": ("gauge", {"version"}),
+    "autopilot_sticky_places_total": ("counter", {"place"}),
     "autopilot_sticky_store_lookups_total": ("counter", {"result"}),
     "autopilot_sticky_store_writes_total": ("counter", {"result"}),
     "autopilot_sticky_store_unavailable": ("gauge", set[str]()),

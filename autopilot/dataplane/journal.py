@@ -3,7 +3,7 @@
 Models appear as catalogue ids, or as `other`: a name that only the client knows is part of its body.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import ParamSpec
@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from autopilot.interfaces import Seconds
 from autopilot.logs import say
 from autopilot.metrics import OTHER, Metrics, Mode, Phase
+from autopilot.policy.affinity import Place
 from autopilot.policy.ending import End
 from autopilot.policy.errors import ErrorBody
 from autopilot.policy.failover import ORIGIN_OUTCOMES, Outcome
@@ -56,8 +57,9 @@ class Journal:
 
     def __init__(self, *, request_id: str, metrics: Metrics, clock: Seconds) -> None:
         self.mode = Mode.NONE
-        self.candidates = 0
         self.label: Label = lambda _name: None
+        self._candidates = 0
+        self._place: Place | None = None
         self._request_id = request_id
         self._metrics = metrics
         self._clock = clock
@@ -69,6 +71,14 @@ class Journal:
         self._end: End | None = None
         self._bytes = 0
         metrics.in_progress.inc()
+
+    @_never_raises
+    def chosen(self, candidates: Sequence[str], place: Place | None) -> None:
+        """`candidates` are to be asked; `place` is what became of the client's, if it may have one."""
+        self._candidates = len(candidates)
+        self._place = place
+        if place is not None:
+            self._metrics.places.labels(place=place.value).inc()
 
     @_never_raises
     def attempted(
@@ -129,7 +139,8 @@ class Journal:
             "request",
             request_id=self._request_id,
             mode=self.mode.value,
-            candidates=self.candidates,
+            candidates=self._candidates,
+            place=self._place.value if self._place is not None else None,
             selected=self._selected,
             attempts=[
                 {

@@ -16,6 +16,7 @@ from autopilot.dataplane.learning import Learned
 from autopilot.dataplane.sticky import Affinity
 from autopilot.interfaces import IDownstream, IPictureSource, IStickyStore
 from autopilot.metrics import Mode, Phase
+from autopilot.policy.affinity import session_in
 from autopilot.policy.chatbody import parse_body
 from autopilot.policy.headers import Fields, bearer_token, upstream_fields
 from autopilot.policy.modelspec import Alias, Direct, PreferenceList, catalog_id, model_behind
@@ -94,7 +95,7 @@ class Router:
                 note_left(downstream, journal, Phase.HEADERS)
                 raise
         choice = self._chooser.choose(options, sticky)
-        journal.candidates = len(choice.candidates)
+        journal.chosen(choice.candidates, choice.place)
         return Exchange(
             path=incoming.path,
             fields=upstream_fields(incoming.fields, request_id=incoming.request_id),
@@ -117,4 +118,9 @@ class Router:
         authorization = [
             value for name, value in incoming.fields if name.lower() == b"authorization"
         ]
-        return client_key(self._secret, token=bearer_token(authorization), address=incoming.address)
+        return client_key(
+            self._secret,
+            token=bearer_token(authorization),
+            address=incoming.address,
+            session=session_in(incoming.fields),
+        )

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeGuard
 
+from autopilot.policy.figures import figure
 from autopilot.policy.traits import UNKNOWN, Traits, traits_of
 
 PRIVATE_NAME = "[private chute]"
@@ -249,7 +250,7 @@ def _chute(row: object) -> Chute | RowFault:
     name = row.get("name")
     if not _usable_id(name):
         return RowFault.BAD_ID
-    count = _number(row.get("active_instance_count"))
+    count = figure(row.get("active_instance_count"))
     if count is None:
         return RowFault.BAD_COUNT
     chute_id = row.get("chute_id")
@@ -257,24 +258,16 @@ def _chute(row: object) -> Chute | RowFault:
         name=name,
         chute_id=chute_id if isinstance(chute_id, str) else "",
         active_instance_count=count,
-        utilization_current=_number(row.get("utilization_current")),
-        utilization_5m=_number(row.get("utilization_5m")),
-        utilization_15m=_number(row.get("utilization_15m")),
-        utilization_1h=_number(row.get("utilization_1h")),
-        rate_limit_ratio_5m=_number(row.get("rate_limit_ratio_5m")),
-        rate_limit_ratio_15m=_number(row.get("rate_limit_ratio_15m")),
-        rate_limit_ratio_1h=_number(row.get("rate_limit_ratio_1h")),
+        utilization_current=figure(row.get("utilization_current")),
+        utilization_5m=figure(row.get("utilization_5m")),
+        utilization_15m=figure(row.get("utilization_15m")),
+        utilization_1h=figure(row.get("utilization_1h")),
+        rate_limit_ratio_5m=figure(row.get("rate_limit_ratio_5m")),
+        rate_limit_ratio_15m=figure(row.get("rate_limit_ratio_15m")),
+        rate_limit_ratio_1h=figure(row.get("rate_limit_ratio_1h")),
         scalable=row.get("scalable") is True,
-        scale_allowance=_number(row.get("scale_allowance")),
+        scale_allowance=figure(row.get("scale_allowance")),
     )
-
-
-def _number(value: object) -> float | None:
-    """A finite number >= 0, or None: bool is no number, NaN and infinities say nothing."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    number = float(value)
-    return number if math.isfinite(number) and number >= 0 else None
 
 
 def _timestamp(rows: Iterable[object]) -> float | None:

@@ -13,6 +13,8 @@ TEE_SUFFIX = "-TEE"
 """How a chat model is recognised while there is no catalogue to ask."""
 
 _MAX_SCALE_ALLOWANCE = 8.0
+_EASY = 0.7
+"""Utilization up to which a client of a chute feels nothing of the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,20 @@ def score(chute: Chute) -> Score:
         penalty=penalty,
         total=free_capacity + scale_bonus - penalty,
     )
+
+
+def strain(chute: Chute | None) -> float:
+    """How near a chute is to refusing, 0 to 1: nobody is well served by one that is not there.
+
+    Half of its instances taken is no strain, all of them is the whole, and so are refusals of half of
+    what it is asked.
+    """
+    if chute is None or not chute.active_instance_count > 0:
+        return 1.0
+    found = score(chute)
+    instances = chute.active_instance_count
+    taken = 1.0 - found.free_capacity / instances
+    return max(min((taken - _EASY) / (1.0 - _EASY), 1.0), min(found.penalty / instances, 1.0), 0.0)
 
 
 def _first(*values: float | None) -> float:

@@ -8,13 +8,18 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 
-def client_key(secret: bytes, *, token: bytes | None, address: str) -> bytes:
+def client_key(
+    secret: bytes, *, token: bytes | None, address: str, session: bytes | None = None
+) -> bytes:
     """HMAC-SHA-256 of the Bearer token, else of the client's address; 32 bytes.
 
-    The two kinds are kept apart by a prefix, so that no token can be chosen to equal an address.
+    With `session`, that of the client's one conversation: keyed by the client's own, so that nobody
+    finds another's place by naming his session. The kinds are kept apart by a prefix, so that no token
+    can be chosen to equal an address.
     """
     message = b"token:" + token if token else b"address:" + address.encode()
-    return hmac.digest(secret, message, "sha256")
+    key = hmac.digest(secret, message, "sha256")
+    return key if session is None else hmac.digest(key, b"session:" + session, "sha256")
 
 
 def prefer(sticky: str | None, candidates: Sequence[str]) -> tuple[str, ...]:

@@ -3,10 +3,11 @@
 Shapes are those of `research/PLATFORM.md`, "Catalogue". Of a field of the wrong type nothing is known.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from autopilot.policy.figures import figure
 
 MAX_WORDS = 200
 """Most items read of a list. The longest seen has 8."""
@@ -62,7 +63,7 @@ def _words(value: object) -> frozenset[str] | None:
 
 
 def _length(value: object) -> int | None:
-    number = _amount(value)
+    number = figure(value)
     return int(number) if number is not None and number >= 1 else None
 
 
@@ -72,10 +73,10 @@ def _price(row: Mapping[str, Any]) -> Price:
     price = price if isinstance(price, dict) else {}
 
     def dollars(flat: str, nested: str) -> float | None:
-        said = _amount(pricing.get(flat))
+        said = figure(pricing.get(flat))
         amounts = price.get(nested)
         if said is None and isinstance(amounts, dict):
-            said = _amount(amounts.get("usd"))
+            said = figure(amounts.get("usd"))
         return said
 
     return Price(
@@ -83,9 +84,3 @@ def _price(row: Mapping[str, Any]) -> Price:
         completion=dollars("completion", "output"),
         cached_prompt=dollars("input_cache_read", "input_cache_read"),
     )
-
-
-def _amount(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if math.isfinite(value) and value >= 0 else None

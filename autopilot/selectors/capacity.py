@@ -11,8 +11,7 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from autopilot.interfaces import IPlan, ISelector
-from autopilot.policy.catalog import Chute
-from autopilot.policy.ranking import score
+from autopilot.policy.ranking import score, strain
 from autopilot.policy.scene import Moment, Scene
 
 
@@ -41,18 +40,9 @@ class _AsPublished:
         }
 
     def disadvantage(self, name: str, rival: str, moment: Moment) -> float:  # noqa: ARG002 - as above
-        """See `IPlan`: how much more of the model is taken or refuses, not how much smaller it is."""
+        """See `IPlan`: how much nearer to refusing the model is, not how much smaller or busier."""
         chutes = self._scene.chutes
-        return max(_strain(chutes.get(name)) - _strain(chutes.get(rival)), 0.0)
-
-
-def _strain(chute: Chute | None) -> float:
-    """What share of a chute's instances has no room for a request, 0 to 1."""
-    if chute is None or not chute.active_instance_count > 0:
-        return 1.0
-    found = score(chute)
-    free = (found.free_capacity - found.penalty) / chute.active_instance_count
-    return 1.0 - min(max(free, 0.0), 1.0)
+        return max(strain(chutes.get(name)) - strain(chutes.get(rival)), 0.0)
 
 
 @implementer(IPlugin, ISelector)

@@ -59,6 +59,7 @@ def test_the_line_of_an_alias_request_tells_each_attempt_and_how_it_ended() -> N
             "request_id": "the-id",
             "mode": "alias",
             "candidates": 2,
+            "place": "none",
             "selected": "org/two",
             "attempts": [
                 {"model": "org/one", "outcome": "unavailable", "ms": 1500.0, "rest_s": 2.0},

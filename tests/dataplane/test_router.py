@@ -28,11 +28,12 @@ from autopilot.interfaces import (
     IUpstream,
 )
 from autopilot.metrics import Metrics
+from autopilot.policy.affinity import HYSTERESIS
 from autopilot.policy.catalog import Utilization
 from autopilot.policy.errors import Refusal
 from autopilot.policy.picture import Picture
 from autopilot.policy.rest import MAX_REST, Cause, RestTable
-from autopilot.policy.scene import Scene
+from autopilot.policy.scene import Moment, Scene
 from autopilot.testing import (
     AlphabeticSelector,
     FakeDownstream,
@@ -101,14 +102,21 @@ class Bench:
             default=default,
         )
 
-    def ask(self, model: str, *, failing: Sequence[str] = (), client: str = "one") -> list[str]:
+    def ask(
+        self,
+        model: str,
+        *,
+        failing: Sequence[str] = (),
+        client: str = "one",
+        session: str | None = None,
+    ) -> list[str]:
         """Send a request while `failing` fail; the models that were asked, in their order.
 
         Afterwards every rest is over, so that stickiness alone is left of what was learned.
         """
         before = len(self.platform.posted)
         self.platform.failing = set(failing)
-        done = self.route(model, client=client)
+        done = self.route(model, client=client, session=session)
         assert done.called
         assert self.downstream.end == "finished"
         self.clock.advance(2 * MAX_REST)
@@ -127,11 +135,16 @@ class Bench:
     def count(self, name: str, **labels: str) -> float | None:
         return self._registry.get_sample_value(name, labels)
 
-    def route(self, model: str, *, client: str = "one") -> "Deferred[None]":
+    def route(
+        self, model: str, *, client: str = "one", session: str | None = None
+    ) -> "Deferred[None]":
         self.downstream = FakeDownstream()
         incoming = Incoming(
             path="/v1/chat/completions",
-            fields=[(b"Authorization", f"Bearer {client}".encode())],
+            fields=[
+                (b"Authorization", f"Bearer {client}".encode()),
+                *([] if session is None else [(b"X-Session-Id", session.encode())]),
+            ],
             body=json.dumps({"model": model, "stream": True}).encode(),
             request_id=b"r",
             address="192.0.2.1",
@@ -459,3 +472,85 @@ def test_a_new_catalogue_wakes_a_model_that_was_gone() -> None:
     source.picture = picture_of(*NAMES)
     bench.route(ALIAS, client="two")
     assert bench.platform.asked == ["b", "a"]
+
+
+@implementer(IPlan)
+class WeighingPlan:
+    """The order as it is; each place after the first is worse by the `disadvantage`."""
+
+    def __init__(self, names: tuple[str, ...], disadvantage: float) -> None:
+        self._names = names
+        self._disadvantage = disadvantage
+
+    def order(self, _moment: Moment) -> tuple[str, ...]:
+        return self._names
+
+    def terms(self, _name: str, _moment: Moment) -> Mapping[str, float]:
+        return {}
+
+    def disadvantage(self, name: str, rival: str, _moment: Moment) -> float:
+        behind = self._names.index(name) > self._names.index(rival)
+        return self._disadvantage if behind else 0.0
+
+
+@implementer(ISelector)
+class WeighingSelector:
+    name = "weighing"
+
+    def __init__(self, disadvantage: float) -> None:
+        self.disadvantage = disadvantage
+
+    def plan(self, scene: Scene) -> IPlan:
+        return IPlan(WeighingPlan(scene.names, self.disadvantage))
+
+
+@pytest.mark.parametrize(
+    ("disadvantage", "asked", "place"),
+    [(HYSTERESIS, "b", "stayed"), (HYSTERESIS + 0.01, "a", "left")],
+)
+def test_a_client_leaves_its_model_when_that_is_worth_it(
+    disadvantage: float, asked: str, place: str
+) -> None:
+    bench = bench_of(WeighingSelector(disadvantage))
+    assert bench.ask(ALIAS, failing=["a"]) == ["a", "b"]
+    assert bench.ask(ALIAS) == [asked]
+    assert bench.count("autopilot_sticky_places_total", place=place) == 1
+    assert bench.count("autopilot_sticky_places_total", place="none") == 1
+
+
+def test_a_model_is_not_left_for_one_that_rests() -> None:
+    bench = bench_of(WeighingSelector(1.0))
+    assert bench.ask(ALIAS, failing=["a"]) == ["a", "b"]
+    bench.rests.failed("a", Cause.BRIEF, now=bench.clock.seconds())
+    assert bench.ask(ALIAS) == ["b"]
+    assert bench.count("autopilot_sticky_places_total", place="stayed") == 1
+
+
+def test_in_a_list_of_its_own_a_client_is_not_moved_by_our_ranking() -> None:
+    bench = bench_of(WeighingSelector(1.0))
+    assert bench.ask(f"{ALIAS},c", failing=["a"]) == ["a", "b"]
+    assert bench.ask(f"{ALIAS},c") == ["b"]
+
+
+def test_what_became_of_a_place_is_counted() -> None:
+    bench = Bench()
+    bench.ask(ALIAS)
+    bench.ask("b,c")
+    bench.ask(ALIAS)
+    bench.rests.failed("b", Cause.BRIEF, now=bench.clock.seconds())
+    bench.ask(ALIAS)
+    bench.ask("c")
+    counted = {
+        place: bench.count("autopilot_sticky_places_total", place=place)
+        for place in ("none", "stayed", "left", "rested", "absent")
+    }
+    assert counted == {"none": 1, "stayed": 1, "left": 0, "rested": 1, "absent": 1}
+
+
+def test_conversations_of_one_client_have_places_of_their_own() -> None:
+    bench = Bench()
+    assert bench.ask(ALIAS, failing=["a"], session="one") == ["a", "b"]
+    assert bench.ask(ALIAS, session="one") == ["b"]
+    assert bench.ask(ALIAS, session="two") == ["a"]
+    assert bench.ask(ALIAS, session="one", client="another") == ["a"]
+    assert bench.ask(ALIAS) == ["a"]

@@ -22,7 +22,7 @@ from autopilot.policy.catalog import (
     parse_catalog,
     parse_utilization,
 )
-from autopilot.policy.ranking import Candidate, one_per_name, rank, score
+from autopilot.policy.ranking import Candidate, one_per_name, rank, score, strain
 
 from .strategies import Row, captured, catalogues, feed, feed_rows, steady
 
@@ -325,3 +325,34 @@ def test_the_captured_feed_ranks_without_a_catalogue_too() -> None:
     assert scored(rank(parse_utilization(text).utilization, Catalog())) == expected
     assert expected
     assert all(name.endswith("-TEE") for name, _ in expected)
+
+
+@pytest.mark.parametrize(
+    ("busy", "refusing", "expected"),
+    [
+        (0.0, 0.0, 0.0),
+        (0.7, 0.0, 0.0),
+        (0.85, 0.0, 0.5),
+        (1.0, 0.0, 1.0),
+        (1.7, 0.0, 1.0),
+        (0.2, 0.25, 0.5),
+        (0.2, 0.9, 1.0),
+        (0.85, 0.1, 0.5),
+    ],
+)
+def test_a_chute_is_under_strain_when_it_is_nearly_full_or_refuses(
+    busy: float, refusing: float, expected: float
+) -> None:
+    chute = Chute(
+        name="a",
+        chute_id="a",
+        active_instance_count=3.0,
+        utilization_5m=busy,
+        rate_limit_ratio_5m=refusing,
+    )
+    assert strain(chute) == pytest.approx(expected)
+
+
+def test_a_chute_that_is_not_there_is_under_the_greatest_strain() -> None:
+    assert strain(None) == 1.0
+    assert strain(Chute(name="a", chute_id="a", active_instance_count=0.0)) == 1.0

@@ -9,7 +9,7 @@ import pytest
 from twisted.plugin import IPlugin
 from zope.interface.verify import verifyObject
 
-from autopilot.interfaces import ISelector
+from autopilot.interfaces import IPlan, ISelector
 from autopilot.policy.catalog import (
     PRIVATE_NAME,
     Catalog,
@@ -38,14 +38,18 @@ def chute(name: str, count: float, *, busy: float = 0.0, refusing: float = 0.0) 
     )
 
 
-def order_of(feed: Utilization, catalog: Catalog) -> tuple[str, ...]:
+def plan_of(feed: Utilization, catalog: Catalog) -> IPlan:
     candidates = rank(feed, catalog)
     scene = Scene(
         names=tuple(each.name for each in candidates),
         chutes={each.name: each.chute for each in candidates},
         catalog=catalog,
     )
-    return Capacity().plan(scene).order(Moment(feed_age=0.0))
+    return Capacity().plan(scene)
+
+
+def order_of(feed: Utilization, catalog: Catalog) -> tuple[str, ...]:
+    return plan_of(feed, catalog).order(Moment(feed_age=0.0))
 
 
 def captured(name: str) -> bytes:
@@ -136,3 +140,29 @@ def test_the_captures_are_ordered_as_the_contract_says(*, known: bool) -> None:
     assert order == expected
     backwards = json.dumps(json.loads(feed)[::-1]).encode()
     assert order_of(parse_utilization(backwards).utilization, catalog) == expected
+
+
+def test_the_terms_are_those_of_the_contract() -> None:
+    feed = Utilization(chutes=(chute("org/a", 4, busy=0.25, refusing=0.1),))
+    terms = plan_of(feed, catalog_of("org/a")).terms("org/a", Moment(feed_age=0.0))
+    assert terms == pytest.approx(
+        {"free_capacity": 3.0, "scale_bonus": 0.0, "penalty": 0.8, "score": 2.2}
+    )
+
+
+def test_a_smaller_or_busier_model_is_no_worse_until_it_is_nearly_full() -> None:
+    feed = Utilization(
+        chutes=(
+            chute("org/big", 40),
+            chute("org/half", 2, busy=0.5),
+            chute("org/full", 9, busy=1.0),
+        )
+    )
+    plan = plan_of(feed, catalog_of("org/big", "org/half", "org/full"))
+
+    def worse(name: str, rival: str) -> float:
+        return plan.disadvantage(name, rival, Moment(feed_age=0.0))
+
+    assert worse("org/half", "org/big") == 0.0
+    assert worse("org/full", "org/big") == pytest.approx(1.0)
+    assert worse("org/big", "org/full") == 0.0
