@@ -5,6 +5,7 @@ check by hand: it knows nothing but the last feed. Every client of every router 
 model until the next one.
 """
 
+import sys
 from collections.abc import Mapping
 
 from twisted.plugin import IPlugin
@@ -32,11 +33,12 @@ class _AsPublished:
         if chute is None:
             return {}
         terms = score(chute)
+        # A count near the largest number that there is, doubled, is infinite.
         return {
             "free_capacity": terms.free_capacity,
             "scale_bonus": terms.scale_bonus,
-            "penalty": terms.penalty,
-            "score": terms.total,
+            "penalty": min(terms.penalty, sys.float_info.max),
+            "score": max(terms.total, -sys.float_info.max),
         }
 
     def disadvantage(self, name: str, rival: str, moment: Moment) -> float:  # noqa: ARG002 - as above

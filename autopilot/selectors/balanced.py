@@ -1,0 +1,162 @@
+"""Free capacity is shared out: of two near-equals drawn by lot, the one of which more is left.
+
+Use it where there are many requests, or many routers: `capacity` sends all of them to one model until
+the next feed, and the feed may be half an hour old. Do not use it where the order has to be the same for
+everybody, or where requests are so few that nothing fills up.
+
+    free = instances * max(1 - busy - 2 * refusing, LEAST_ROOM)
+    left = free - in flight / SLOTS
+
+all in instances; `busy` and `refusing` are the last figures of the feed as far as its age lets them be
+trusted, and the means of an hour for the rest. Near-equals are those of which at least
+`1 - near` of the best's `left` is left, with `near = 1 - (1 - NEAR) * trust`: a feed that is too old to
+tell models apart leaves all of them in, by their size. Two are drawn, each with the chance of its
+`left`, so that routers that know nothing of each other share out what is free in its proportions. The
+first is the one of which the larger share is left (`left / free`), which is news that the feed has not;
+where both are alike, it is the one drawn first. All others follow by `left`.
+
+`SLOTS` by Little's law from the feed of 2026-02-18: requests under way are requests per second times
+seconds per request. For the 14 chutes with four instances or more, requests per second and busy instance
+(an hour's completed requests / 3600 / (instances * utilization)) were from 0.2 for the largest
+reasoning models to 7 for the smallest, 1.0 in the middle. At some 20 seconds for an answer in the middle,
+and about 100 and 3 at the ends, each comes to about 20 requests under way in a busy instance.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from itertools import accumulate
+
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from autopilot.interfaces import IPlan, ISelector
+from autopilot.policy.outlook import Outlook, trust_in
+from autopilot.policy.scene import Moment, Scene
+
+SLOTS = 20.0
+"""Requests that an instance serves at once, see above."""
+
+NEAR = 0.5
+"""How far behind the best a near-equal may be while the feed is fresh, as a share of it."""
+
+LEAST_ROOM = 0.02
+"""What share of a full chute is counted as free: answers end, and of more instances more do."""
+
+_HALF = 32
+_LOW = (1 << _HALF) - 1
+
+
+class _View:
+    """What is free of each model by the feed, for one trust; `names` has the most first."""
+
+    __slots__ = ("free", "names", "near", "trust")
+
+    def __init__(self, outlooks: Mapping[str, Outlook], trust: float) -> None:
+        self.trust = trust
+        self.near = 1.0 - (1.0 - NEAR) * trust
+        self.free = {
+            name: outlook.instances * max(outlook.room_at(trust), LEAST_ROOM)
+            for name, outlook in outlooks.items()
+        }
+        # A reversed sort keeps equal ones as they stand, in the order of the contract.
+        self.names = tuple(sorted(outlooks, key=self.free.__getitem__, reverse=True))
+
+
+@implementer(IPlan)
+class _SharedOut:
+    """Orders by lot among near-equals, and by what is left behind them."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._outlooks = {name: Outlook.of(scene.chutes.get(name)) for name in scene.names}
+        self._made: _View | None = None
+
+    def order(self, moment: Moment) -> tuple[str, ...]:
+        """See `IPlan`."""
+        view = self._view(moment)
+        names, left = view.names, view.free
+        if moment.in_flight:
+            left = left.copy()
+            for name, requests in moment.in_flight.items():
+                if name in left:
+                    left[name] -= requests / SLOTS
+            names = tuple(sorted(names, key=left.__getitem__, reverse=True))
+        near = _near_equals(names, left, view.near)
+        if near < 2:  # noqa: PLR2004 - two are drawn
+            return names
+        first, second = _drawn([left[name] for name in names[:near]], moment.seed)
+        one, other = names[first], names[second]
+        if left[other] * view.free[one] > left[one] * view.free[other]:
+            one, other = other, one
+        lower, upper = (first, second) if first < second else (second, first)
+        return (one, other, *names[:lower], *names[lower + 1 : upper], *names[upper + 1 :])
+
+    def terms(self, name: str, moment: Moment) -> Mapping[str, float]:
+        """See `IPlan`: those of the formulas at the top of this module, in instances and shares."""
+        view, outlook = self._view(moment), self._outlooks[name]
+        requests = moment.in_flight.get(name, 0)
+        return {
+            "feed_trust": view.trust,
+            "near_share": view.near,
+            "instances": outlook.instances,
+            "busy_share": outlook.busy_at(view.trust),
+            "refusing_share": outlook.refusing_at(view.trust),
+            "free_instances": view.free[name],
+            "in_flight_requests": float(requests),
+            "in_flight_instances": requests / SLOTS,
+            "left_instances": view.free[name] - requests / SLOTS,
+        }
+
+    def disadvantage(self, name: str, rival: str, moment: Moment) -> float:
+        """See `IPlan`: how much more of the model is taken or refuses, own requests included."""
+        view = self._view(moment)
+        return max(self._taken(name, view, moment) - self._taken(rival, view, moment), 0.0)
+
+    def _taken(self, name: str, view: _View, moment: Moment) -> float:
+        instances = self._outlooks[name].instances
+        if not instances:
+            return 1.0
+        left = view.free[name] - moment.in_flight.get(name, 0) / SLOTS
+        return 1.0 - min(max(left / instances, 0.0), 1.0)
+
+    def _view(self, moment: Moment) -> _View:
+        trust = trust_in(moment.feed_age)
+        if self._made is None or self._made.trust != trust:
+            self._made = _View(self._outlooks, trust)
+        return self._made
+
+
+def _near_equals(names: tuple[str, ...], left: Mapping[str, float], near: float) -> int:
+    """How many of `names`, which have the most left first, are near-equals of the first."""
+    most = left[names[0]] if names else 0.0
+    if not most > 0:
+        return 0
+    least = most * (1.0 - near)
+    return bisect_right(names, -least, key=lambda name: -left[name])
+
+
+def _drawn(weights: list[float], seed: int) -> tuple[int, int]:
+    """Two different indices, each with the chance of its weight, from the two halves of `seed`."""
+    sums = list(accumulate(weights))
+    last = len(sums) - 1
+    first = min(bisect_right(sums, sums[last] * ((seed & _LOW) / (_LOW + 1))), last)
+    # The second is drawn from the others: as if the first took no part of the line.
+    taken = weights[first]
+    point = (sums[last] - taken) * ((seed >> _HALF & _LOW) / (_LOW + 1))
+    if point >= sums[first] - taken:
+        point += taken
+    second = min(bisect_right(sums, point), last)
+    if second == first:
+        # Rounding at an edge, or nothing left of the others.
+        second = first - 1 if first else 1
+    return first, second
+
+
+@implementer(IPlugin, ISelector)
+class Balanced:
+    """Orders by lot among those with the most free capacity."""
+
+    name = "balanced"
+
+    def plan(self, scene: Scene) -> IPlan:
+        """See `ISelector`."""
+        return IPlan(_SharedOut(scene))

@@ -1,0 +1,78 @@
+"""Measured here, expected by the feed: how the two are put together, for every strategy that measures.
+
+Of most models a process has seen little, and what the feed lets one expect of them is a guess whose
+scale may be wrong for all of them alike. So the guess is scaled by what was measured of others: else
+each model that was never asked would look better than all that were, or worse, for ever.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from autopilot.policy.outlook import Outlook
+from autopilot.policy.timings import Mean
+
+PRIOR_WEIGHT = 1.0
+"""Observations that an expectation is worth: the second answer of a model counts more than the feed."""
+
+MOST_FAILING = 0.95
+"""A model that fails always is as one that fails so often: odds are finite."""
+
+_LEAST = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the feed alone lets one expect of each model, for one trust: it serves for many timings."""
+
+    trust: float
+    values: tuple[float, ...]
+    refusing: tuple[float, ...]
+
+    @classmethod
+    def of(
+        cls, outlooks: Iterable[Outlook], trust: float, value: Callable[[Outlook, float], float]
+    ) -> Self:
+        """That of all `outlooks`, where `value` tells how slow or fast one is expected to be."""
+        pairs = [(value(each, trust), each.refusing_at(trust)) for each in outlooks]
+        return cls(trust, tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))
+
+
+def scale_of(seen: Sequence[Mean | None], expected: Sequence[float]) -> float:
+    """What expectations are to be multiplied by: the geometric mean of measured / expected.
+
+    One that is not measured adds nothing, and 1 itself counts as one observation. Geometric, since a
+    model that is 50 times slower than expected says little of others.
+    """
+    logs, weights = 0.0, 1.0
+    for mean, guess in zip(seen, expected, strict=True):
+        if mean is not None:
+            logs += mean.weight * math.log(max(mean.value, _LEAST) / guess)
+            weights += mean.weight
+    return math.exp(logs / weights)
+
+
+def believed(mean: Mean | None, expected: float) -> float:
+    """What is measured, as far as it is, and what is expected for the rest."""
+    return expected if mean is None else mean.toward(expected, PRIOR_WEIGHT)
+
+
+def failing_of(failures: Mean | None, refusing: float) -> float:
+    """The share of attempts that are believed to fail; the feed's refusals are what is expected."""
+    return min(believed(failures, refusing), MOST_FAILING)
+
+
+def terms_of(what: str, mean: Mean | None, unit: str) -> dict[str, float]:
+    """What was measured, as terms; nothing where nothing was."""
+    return {} if mean is None else {f"{what}{unit}": mean.value, f"{what}_weight": mean.weight}
+
+
+def share_worse(cost: float, rival: float) -> float:
+    """The share of `cost` that is saved by turning to what costs `rival`, 0 to 1."""
+    return max(1.0 - rival / cost, 0.0) if cost > 0 else 0.0
+
+
+def by_cost(names: Sequence[str], costs: Sequence[float]) -> tuple[str, ...]:
+    """The cheapest first; equal ones as they stand in `names`."""
+    return tuple([names[index] for index in sorted(range(len(names)), key=costs.__getitem__)])

@@ -1,0 +1,110 @@
+"""`balanced`: what is free is shared out."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from autopilot.policy.scene import Moment, Scene
+from autopilot.selectors.balanced import SLOTS, Balanced
+
+from .scenes import chute, scene_of
+
+ALIKE = scene_of(chute("org/a", 4), chute("org/b", 4))
+CHANCE = random.Random(1)  # noqa: S311 - the same seeds every time
+SEEDS = tuple(CHANCE.getrandbits(64) for _seed in range(4_000))
+
+
+def first_of(
+    scene: Scene, *, age: float = 0.0, in_flight: dict[str, int] | None = None
+) -> Counter[str]:
+    """How often each model comes first."""
+    plan, busy = Balanced().plan(scene), in_flight or {}
+    orders = (plan.order(Moment(feed_age=age, seed=seed, in_flight=busy)) for seed in SEEDS)
+    return Counter(order[0] for order in orders)
+
+
+def test_equal_free_capacity_is_split_in_equal_parts() -> None:
+    found = first_of(ALIKE)
+    assert found["org/a"] / len(SEEDS) == pytest.approx(0.5, abs=0.03)
+    many = scene_of(*(chute(f"org/{letter}", 4) for letter in "abcdefgh"))
+    assert all(
+        times / len(SEEDS) == pytest.approx(1 / 8, abs=0.03) for times in first_of(many).values()
+    )
+
+
+def test_routers_that_know_nothing_of_each_other_share_out_in_proportion_to_what_is_free() -> None:
+    found = first_of(scene_of(chute("org/a", 6), chute("org/b", 4)))
+    assert found["org/a"] / len(SEEDS) == pytest.approx(0.6, abs=0.03)
+
+
+def test_of_three_the_second_place_is_drawn_by_what_is_free_too() -> None:
+    scene = scene_of(chute("org/a", 10), chute("org/b", 8), chute("org/c", 6))
+    plan = Balanced().plan(scene)
+    orders = Counter(plan.order(Moment(feed_age=0.0, seed=seed))[:2] for seed in SEEDS)
+    after_a = orders["org/a", "org/b"] + orders["org/a", "org/c"]
+    assert orders["org/a", "org/b"] / after_a == pytest.approx(8 / 14, abs=0.04)
+
+
+def test_own_requests_since_the_sample_move_it_elsewhere() -> None:
+    assert first_of(ALIKE, in_flight={"org/a": 1})["org/b"] == len(SEEDS)
+    three = scene_of(chute("org/a", 4), chute("org/b", 4), chute("org/c", 4))
+    found = first_of(three, in_flight={"org/a": 10, "org/c": 5})
+    # `org/a` comes first only where it is compared with nobody better, which does not happen.
+    assert found["org/a"] == 0
+    assert found["org/b"] > found["org/c"] > 0
+
+
+def test_what_i_filled_is_no_near_equal_any_more() -> None:
+    plan = Balanced().plan(ALIKE)
+    filled = {"org/a": int(4 * SLOTS)}
+    moments = (Moment(feed_age=0.0, seed=seed, in_flight=filled) for seed in SEEDS[:100])
+    assert {plan.order(moment) for moment in moments} == {("org/b", "org/a")}
+
+
+def test_who_has_much_less_is_not_drawn_while_the_feed_is_fresh_and_is_when_it_is_old() -> None:
+    scene = scene_of(chute("org/a", 10), chute("org/b", 10), chute("org/c", 3))
+    fresh, old = first_of(scene, age=0.0), first_of(scene, age=1800.0)
+    assert fresh["org/c"] == 0
+    assert old["org/c"] / len(SEEDS) == pytest.approx(3 / 23, abs=0.03)
+
+
+def test_an_old_feed_counts_by_its_usual_figures() -> None:
+    scene = scene_of(
+        chute("org/a", 4, busy=0.0, usually=0.9), chute("org/b", 4, busy=0.9, usually=0.0)
+    )
+    fresh, old = first_of(scene, age=0.0), first_of(scene, age=3600.0)
+    assert fresh["org/a"] == len(SEEDS)
+    assert old["org/b"] / len(SEEDS) == pytest.approx(10 / 11, abs=0.03)
+
+
+def test_the_rest_follow_by_what_is_left() -> None:
+    scene = scene_of(
+        chute("org/a", 1), chute("org/b", 20), chute("org/c", 2), chute("org/d", 18),
+        chute("org/e", 3),
+    )  # fmt: skip
+    plan = Balanced().plan(scene)
+    for seed in SEEDS[:50]:
+        order = plan.order(Moment(feed_age=0.0, seed=seed, in_flight={"org/e": int(1.5 * SLOTS)}))
+        assert set(order[:2]) == {"org/b", "org/d"}
+        assert order[2:] == ("org/c", "org/e", "org/a")
+
+
+def test_where_all_is_full_the_larger_get_more_since_more_of_their_answers_end() -> None:
+    found = first_of(scene_of(chute("org/a", 6, busy=1.2), chute("org/b", 4, refusing=1.0)))
+    assert found["org/a"] / len(SEEDS) == pytest.approx(0.6, abs=0.03)
+
+
+def test_the_terms_add_up_to_what_is_left_by_the_formula_of_the_docstring() -> None:
+    scene = scene_of(chute("org/a", 8, busy=0.5, refusing=0.1), chute("org/b"))
+    terms = Balanced().plan(scene).terms("org/a", Moment(feed_age=0.0, in_flight={"org/a": 10}))
+    assert terms["free_instances"] == pytest.approx(8 * (1 - 0.5 - 2 * 0.1))
+    assert terms["left_instances"] == pytest.approx(8 * 0.3 - 10 / SLOTS)
+    assert terms["near_share"] == 0.5
+
+
+def test_the_disadvantage_is_how_much_more_of_it_is_taken_and_not_how_much_smaller_it_is() -> None:
+    scene = scene_of(chute("org/a", 40, busy=0.5), chute("org/b", 2, busy=0.2))
+    plan, found = Balanced().plan(scene), Moment(feed_age=0.0, in_flight={"org/b": 2})
+    assert plan.disadvantage("org/a", "org/b", found) == pytest.approx(0.5 - (0.2 + 0.1 / 2))
+    assert plan.disadvantage("org/b", "org/a", found) == 0.0
