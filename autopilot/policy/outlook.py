@@ -24,9 +24,6 @@ REFUSAL_WEIGHT = 2.0
 MOST_BUSY = 1.5
 """More than full is a queue; the feed's figure says little about its length."""
 
-MOST_INSTANCES = 1e6
-"""More is a mistake of the feed, and must still add up."""
-
 
 def trust_in(feed_age: float) -> float:
     """How far the last figures of a feed are believed that is `feed_age` seconds old, 1 to 0."""
@@ -58,7 +55,7 @@ class Outlook:
         r15 = _first(chute.rate_limit_ratio_15m, r5)
         r1h = _first(chute.rate_limit_ratio_1h, r15)
         return cls(
-            instances=min(chute.active_instance_count, MOST_INSTANCES),
+            instances=chute.active_instance_count,
             busy=min(busy, MOST_BUSY),
             usually_busy=min(_first(chute.utilization_1h, chute.utilization_15m, busy), MOST_BUSY),
             # As in the contract: a refusal is remembered for a while after it has gone by.

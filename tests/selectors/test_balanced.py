@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from autopilot.policy.catalog import Catalog
 from autopilot.policy.scene import Moment, Scene
 from autopilot.selectors.balanced import SLOTS, Balanced
 
@@ -108,3 +109,20 @@ def test_the_disadvantage_is_how_much_more_of_it_is_taken_and_not_how_much_small
     plan, found = Balanced().plan(scene), Moment(feed_age=0.0, in_flight={"org/b": 2})
     assert plan.disadvantage("org/a", "org/b", found) == pytest.approx(0.5 - (0.2 + 0.1 / 2))
     assert plan.disadvantage("org/b", "org/a", found) == 0.0
+
+
+def test_where_nothing_is_left_anywhere_nothing_is_left_to_chance() -> None:
+    unknown = Scene(names=("org/b", "org/a"), chutes={}, catalog=Catalog())
+    overfull = {"org/a": int(9 * SLOTS), "org/b": int(5 * SLOTS)}
+    for seed in SEEDS[:50]:
+        plan = Balanced().plan(unknown)
+        assert plan.order(Moment(feed_age=0.0, seed=seed)) == unknown.names
+        moment = Moment(feed_age=0.0, seed=seed, in_flight=overfull)
+        assert Balanced().plan(ALIKE).order(moment) == ("org/b", "org/a")
+
+
+def test_figures_without_sense_still_give_two_different_models() -> None:
+    scene = scene_of(chute("org/a", 1e308), chute("org/b", 1e308), chute("org/c", 1))
+    plan = Balanced().plan(scene)
+    for seed in (0, *SEEDS[:50]):
+        assert sorted(plan.order(Moment(feed_age=1e9, seed=seed))) == list(scene.names)

@@ -104,12 +104,15 @@ def test_no_model_goes_before_one_that_is_cheaper_by_more_than_the_rounding(
         assert cost <= min(costs[place:]) * 1.2
 
 
-def test_many_kinds_of_requests_do_not_change_what_one_of_them_gets() -> None:
+def test_orders_of_many_kinds_of_requests_are_not_kept_for_ever_and_made_again_alike() -> None:
     plan = Cost().plan(priced(reader=READER, writer=WRITER))
+    kept = plan.order(moment(100_000, 100))
+    assert plan.order(moment(100_000, 100)) is kept
     for length, prefix in product(range(-40, 41), range(5)):
         prompt = round(10_000 * 2 ** (length / 4))
         plan.order(moment(prompt, 10_000, prefix=prompt * prefix // 4))
-    assert plan.order(moment(100_000, 100)) == ("reader", "writer")
+    assert plan.order(moment(100_000, 100)) is not kept
+    assert plan.order(moment(100_000, 100)) == kept == ("reader", "writer")
     assert plan.order(moment(100, 10_000)) == ("writer", "reader")
 
 

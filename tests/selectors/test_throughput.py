@@ -45,6 +45,13 @@ def test_a_model_that_fails_streams_nothing() -> None:
     assert order.index("org/b") < order.index("org/a")
 
 
+def test_an_old_feed_counts_by_its_usual_figures() -> None:
+    scene = scene_of(chute("org/a", busy=0.0, usually=1.0), chute("org/b", busy=1.0, usually=0.0))
+    plan, nothing = Throughput().plan(scene), Timings()
+    assert plan.order(Moment(feed_age=0.0, timings=nothing)) == ("org/a", "org/b")
+    assert plan.order(Moment(feed_age=3600.0, timings=nothing)) == ("org/b", "org/a")
+
+
 def test_the_terms_add_up_to_the_pace_by_the_formula_of_the_docstring() -> None:
     scene = scene_of(chute("org/a", busy=0.5, refusing=0.2), chute("org/b"))
     seen = timings_of(pace={"org/a": Mean(3_000.0, 3.0)}, failures={"org/a": Mean(0.5, 2.0)})
