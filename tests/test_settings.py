@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autopilot.setting_table import SPECS
-from autopilot.setting_values import ListenAddress, RedisAddress
+from autopilot.setting_values import ListenAddress, PriceLimit, RedisAddress
 from autopilot.settings import Settings, SettingsError, env_example, help_text, load
 
 ROOT = Path(__file__).parents[1]
@@ -54,6 +54,10 @@ DEFAULTS = Settings(
     trusted_proxy_cidrs=(),
     selector="capacity",
     model_aliases=("chutesai/AutoPilot",),
+    allow_models=(),
+    deny_models=(),
+    require_tee=False,
+    max_price=PriceLimit(),
     cors_allow_origins=(),
     log_level="info",
     log_format="json",
@@ -98,6 +102,10 @@ VARIABLES = [
     "TRUSTED_PROXY_CIDRS",
     "SELECTOR",
     "MODEL_ALIASES",
+    "ALLOW_MODELS",
+    "DENY_MODELS",
+    "REQUIRE_TEE",
+    "MAX_PRICE",
     "CORS_ALLOW_ORIGINS",
     "LOG_LEVEL",
     "LOG_FORMAT",
