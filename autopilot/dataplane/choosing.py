@@ -145,7 +145,7 @@ class Chooser:
     def _alias(self, spec: Alias, wishes: Wishes, picture: Picture, needs: Needs) -> Options:
         moment = self._planner.moment(picture, needs)
         selector = wishes.sort or self._planner.default
-        sifted = self._anybody(picture, wishes, needs)
+        sifted = self._sieve.eligible(picture, wishes, needs)
         if not sifted.names:
             raise self._sieve.nobody(sifted, picture, wishes, needs)
         order = self._planner.order(picture, sifted.names, moment, selector=selector)
@@ -178,7 +178,7 @@ class Chooser:
             moment = self._planner.moment(picture, needs)
         if moment is not None and len(given) < len(spec.names):
             selector = sort or self._planner.default
-            sifted = self._anybody(picture, wishes, needs)
+            sifted = self._sieve.eligible(picture, wishes, needs)
             names = sifted.names
             ranked = self._planner.order(picture, names, moment, selector=selector)
             kept = (name for name in spec.names if name in aliases or name in order)
@@ -207,10 +207,6 @@ class Chooser:
             moment=moment,
             weighed=sort is not None and wishes.order is None,
         )
-
-    def _anybody(self, picture: Picture, wishes: Wishes, needs: Needs) -> Sifted:
-        eligible = self._sieve.eligible(picture, wishes, needs)
-        return self._sieve.fitting(picture, eligible, needs)
 
     def choose(self, options: Options, sticky: str | None) -> Choice:
         """Whom to ask of `options`, where the client was on `sticky`."""

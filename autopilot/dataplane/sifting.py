@@ -1,11 +1,13 @@
 """Applies rules, wishes and needs to the models of a picture, and keeps what came of it.
 
-What does not depend on a request's size is worked out once for a picture and an equal wish; a request
-without a wish and with an ordinary body is given what the picture holds.
+What came of equal wishes and needs is worked out once for a picture: most requests are given what was
+worked out for another.
 """
 
+from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -50,35 +52,48 @@ class Sieve:
         self._rules = rules
         self._ruled = ruled(rules)
         self._picture = Picture()
-        self._kept: OrderedDict[_Key | None, Sifted] = OrderedDict()
+        self._contexts: list[int] = []
+        self._kept: OrderedDict[tuple[_Key | None, tuple[int, int] | None], Sifted] = OrderedDict()
 
     def eligible(self, picture: Picture, wishes: Wishes, needs: Needs) -> Sifted:
-        """The candidates of `picture` that a request may be sent to, but for its size."""
+        """The candidates of `picture` that a request may be sent to."""
         if picture is not self._picture:
             self._picture = picture
             self._kept.clear()
+            contexts = {model.traits.context for model in picture.catalog.models}
+            self._contexts = sorted(context for context in contexts if context is not None)
         key = _key(wishes, needs)
+        able = self._keep(
+            (key, None), picture.order, lambda: self._constraints(wishes, needs), picture.catalog
+        )
+        large = room(needs)
+        if large is None:
+            return able
+        # It depends on which of the contexts that there are have room, not on the exact size.
+        fit = bisect_left(self._contexts, large.surely), bisect_left(self._contexts, large.perhaps)
+        fitting = self._keep((key, fit), able.names, lambda: [large.constraint], picture.catalog)
+        step = replace(fitting.steps[0], constraint=large.constraint.words)
+        return Sifted(
+            names=fitting.names,
+            later=fitting.later.union(able.later.intersection(fitting.names)),
+            steps=(*able.steps, step),
+        )
+
+    def _keep(
+        self,
+        key: tuple[_Key | None, tuple[int, int] | None],
+        names: Sequence[str],
+        constraints: Callable[[], list[Constraint]],
+        catalog: Catalog,
+    ) -> Sifted:
         kept = self._kept.get(key)
         if kept is None:
-            kept = sift(picture.order, self._constraints(wishes, needs), _entries(picture.catalog))
-            self._kept[key] = kept
+            kept = self._kept[key] = sift(names, constraints(), _entries(catalog))
             if len(self._kept) > MAX_KEPT:
                 self._kept.popitem(last=False)
         else:
             self._kept.move_to_end(key)
         return kept
-
-    def fitting(self, picture: Picture, eligible: Sifted, needs: Needs) -> Sifted:
-        """Those of `eligible` that have room for the request."""
-        large = room(needs)
-        if not large:
-            return eligible
-        found = sift(eligible.names, large, _entries(picture.catalog))
-        return Sifted(
-            names=found.names,
-            later=found.later.union(eligible.later).intersection(found.names),
-            steps=(*eligible.steps, *found.steps),
-        )
 
     def named(self, names: Sequence[str], catalog: Catalog, wishes: Wishes, needs: Needs) -> Sifted:
         """Of the models that a client named, those that meet its own wishes.
@@ -94,7 +109,10 @@ class Sieve:
 
     def nobody(self, candidates: Sifted, picture: Picture, wishes: Wishes, needs: Needs) -> Refusal:
         """Why no candidate of `picture` is left for an alias."""
-        constraints = [*self._constraints(wishes, needs), *room(needs)]
+        large = room(needs)
+        constraints = self._constraints(wishes, needs)
+        if large is not None:
+            constraints.append(large.constraint)
         catalog = picture.catalog
         everybody = sift((model.id for model in catalog.models), constraints, _entries(catalog))
         return emptied(candidates, everybody)

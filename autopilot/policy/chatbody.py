@@ -131,8 +131,8 @@ def parse_body(raw: bytes) -> ChatBody:
         named = (model.start, model.end)
     elif models is not None:
         named, naming, unwanted = (models.key, models.end), b'"model": ', [provider]
-    cut = cuts([member for member in unwanted if member is not None])
     said = [] if provider is None else [(provider.start, provider.end)]
+    cut = cuts([member for member in unwanted if member is not None])
     spans = _in_bytes(text, [named, *cut, *said])
     return ChatBody(
         raw=raw,

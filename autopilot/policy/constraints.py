@@ -157,20 +157,31 @@ def abilities(needs: Needs) -> list[Constraint]:
     return found
 
 
-def room(needs: Needs) -> list[Constraint]:
+class Room(NamedTuple):
+    """How much context a request needs: with `surely` it fits, with less than `perhaps` it does not."""
+
+    surely: int
+    perhaps: int
+
+    @property
+    def constraint(self) -> Constraint:
+        """It as a constraint."""
+
+        def fits(_name: str, model: Model | None) -> bool | None:
+            context = None if model is None else model.traits.context
+            if context is None or self.perhaps <= context < self.surely:
+                return None
+            return context >= self.surely
+
+        return Constraint(f"context >= {self.perhaps}", fits)
+
+
+def room(needs: Needs) -> Room | None:
     """How much context a request needs, if it is so much that some model may not have it."""
-    generous = needs.prompt_tokens + needs.completion_tokens
-    if generous <= MODEST_CONTEXT:
-        return []
-    least = needs.prompt_tokens // GENEROSITY + needs.completion_tokens
-
-    def fits(_name: str, model: Model | None) -> bool | None:
-        context = None if model is None else model.traits.context
-        if context is None:
-            return None
-        return context >= generous or (None if context >= least else False)
-
-    return [Constraint(f"context >= {least}", fits)]
+    surely = needs.prompt_tokens + needs.completion_tokens
+    if surely <= MODEST_CONTEXT:
+        return None
+    return Room(surely, needs.prompt_tokens // GENEROSITY + needs.completion_tokens)
 
 
 def emptied(

@@ -166,16 +166,19 @@ def needs_in(members: list[Member], text: str, size: int) -> Needs:
             prefix = 0 if said.since is None else max(conversed - said.since, 0)
         length += conversed
     kind = _value(read, "response_format")
-    counts = (_value(read, "max_tokens"), _value(read, "max_completion_tokens"))
+    most = _value(read, "max_tokens")
+    answer = _value(read, "max_completion_tokens")
     return Needs(
         prompt_tokens=length // BYTES_A_TOKEN,
         prefix_tokens=prefix // BYTES_A_TOKEN,
-        completion_tokens=max(count if isinstance(count, int) else 0 for count in counts),
+        completion_tokens=max(
+            most if isinstance(most, int) else 0, answer if isinstance(answer, int) else 0
+        ),
         images=images,
         tools=bool(_value(read, "tools") or _value(read, "functions")),
         structured=kind == "json_schema",
         json_mode=kind == "json_object",
-        parameters=frozenset(name for name in SAMPLING & read.keys() if read[name].value),
+        parameters=frozenset([name for name in read if name in SAMPLING and read[name].value]),
     )
 
 

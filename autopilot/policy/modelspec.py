@@ -8,7 +8,7 @@ Rule 4: a name is never guessed or mended; what is unknown is refused by name.
 Rule 5: a suffix speaks for the whole request, wherever it stands in a list.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from autopilot.policy.catalog import Catalog, Model
@@ -61,7 +61,7 @@ class _Item:
 def parse_model(
     model: str | None,
     *,
-    models: Iterable[str] = (),
+    models: Sequence[str] = (),
     aliases: Collection[str],
     catalog: Catalog,
     max_items: int,
@@ -73,6 +73,8 @@ def parse_model(
             `unknown_model`, naming every item that a catalogue with entries does not know;
             `invalid_wish` for a suffix that is none.
     """
+    if model in aliases and not models:
+        return Alias(), ()
     known = _Known(aliases, catalog)
     items: list[_Item] = []
     single = False

@@ -11,6 +11,7 @@ SELECTOR = OWN_PREFIX + b"selector"
 REQUIRE = OWN_PREFIX + b"require"
 MAX_ATTEMPTS = OWN_PREFIX + b"max-attempts"
 
+_SHORTEST = len(OWN_PREFIX)
 _NAMES = (SELECTOR, REQUIRE, MAX_ATTEMPTS)
 
 
@@ -29,8 +30,8 @@ def header_wishes(fields: Fields, accepted: Accepted) -> list[tuple[str, Wishes]
     """
     said: list[tuple[str, Wishes]] = []
     for name, value in fields:
-        low = name.lower()
-        if not low.startswith(OWN_PREFIX):
+        # Most names are shorter than ours, and this is done for every request.
+        if len(name) < _SHORTEST or not (low := name.lower()).startswith(OWN_PREFIX):
             continue
         if low not in _NAMES:
             raise Refusal(

@@ -32,6 +32,11 @@ def model(name: str, **traits: Any) -> Model:
     return Model(id=name, chute_id=f"chute-{name}", document=b"{}", traits=Traits(**traits))
 
 
+def spacious(needs: Needs) -> list[Constraint]:
+    large = room(needs)
+    return [] if large is None else [large.constraint]
+
+
 def apply(constraints: list[Constraint], *models: Model) -> Sifted:
     catalog = Catalog(models)
     names = [each.id for each in models]
@@ -101,7 +106,7 @@ NEEDS: list[tuple[Needs, dict[str, Any], dict[str, Any]]] = [
 def test_a_need_is_lenient_what_is_not_said_comes_later(
     needs: Needs, good: dict[str, Any], bad: dict[str, Any]
 ) -> None:
-    constraints = [*abilities(needs), *room(needs)]
+    constraints = [*abilities(needs), *spacious(needs)]
     sifted = apply(constraints, model("bad", **bad), model("mum"), model("good", **good))
     assert sifted.names == ("mum", "good", "unheard/of")
     assert sifted.later == {"mum", "unheard/of"}
@@ -110,7 +115,7 @@ def test_a_need_is_lenient_what_is_not_said_comes_later(
 
 def test_a_need_that_is_none_constrains_nobody() -> None:
     assert abilities(Needs()) == []
-    assert room(Needs(prompt_tokens=6000, completion_tokens=2192)) == []
+    assert room(Needs(prompt_tokens=6000, completion_tokens=2192)) is None
     assert wished(NOTHING, Needs(tools=True)) == []
     assert ruled(Rules()) == []
 
@@ -120,7 +125,7 @@ def test_a_need_that_is_none_constrains_nobody() -> None:
 )
 def test_an_estimate_that_is_too_generous_refuses_nobody(context: int, place: str) -> None:
     needs = Needs(prompt_tokens=30_000, completion_tokens=10_000)
-    sifted = apply(room(needs), model("a", context=context))
+    sifted = apply(spacious(needs), model("a", context=context))
     assert ("a" in sifted.names, "a" in sifted.later) == (place != "out", place == "later")
 
 
@@ -254,7 +259,7 @@ def test_whoever_is_left_meets_every_wish_and_the_steps_account_for_the_rest(
     ]
     catalog = Catalog(tuple(models))
     names = tuple(each.id for each in models)
-    constraints = [*wished(wishes, needs), *abilities(needs), *room(needs)]
+    constraints = [*wished(wishes, needs), *abilities(needs), *spacious(needs)]
     sifted = sift(names, constraints, partial(entry, catalog=catalog))
     assert sifted.names == tuple(name for name in names if name in sifted.names)
     assert sifted.later <= set(sifted.names)
