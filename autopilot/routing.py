@@ -21,6 +21,7 @@ from autopilot.interfaces import IPictureSource, ISelector, IStickyStore, Second
 from autopilot.metrics import Metrics
 from autopilot.policy.deadlines import Deadlines
 from autopilot.policy.rest import RestTable
+from autopilot.policy.rules import Rules
 from autopilot.policy.stickiness import StickyTable
 from autopilot.settings import Settings
 from autopilot.workers.share import Share
@@ -81,10 +82,22 @@ def make_routing(
             max_attempts=settings.max_attempts,
         ),
         now=monotonic,
+        rules=rules_of(settings),
     )
     secret = _sticky_secret(settings, share)
     router = Router(engine, source, chooser, sticky, learned, secret=secret)
     return Routing(router=router, sticky=sticky)
+
+
+def rules_of(settings: Settings) -> Rules:
+    """What the operator allows."""
+    return Rules(
+        allow=settings.allow_models,
+        deny=settings.deny_models,
+        tee=settings.require_tee,
+        prompt_price=settings.max_price.prompt,
+        completion_price=settings.max_price.completion,
+    )
 
 
 def _sticky_store(

@@ -25,7 +25,7 @@ from autopilot.logs import say
 from autopilot.metrics import Metrics
 from autopilot.observing import observe
 from autopilot.policy.readiness import MaxAges
-from autopilot.routing import make_routing
+from autopilot.routing import make_routing, rules_of
 from autopilot.settings import Settings
 from autopilot.trust_store import TrustStoreCheck
 from autopilot.web.app import Api
@@ -190,6 +190,7 @@ def make_service(
         monotonic=monotonic,
         max_ages=max_ages,
         aliases=settings.model_aliases,
+        rules=rules_of(settings),
         trusted_proxies=settings.trusted_proxy_cidrs if settings.trust_proxy_headers else (),
         connections=connections,
     )

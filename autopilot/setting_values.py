@@ -1,5 +1,6 @@
 """How the text of one setting becomes a value; every function raises ValueError for what it refuses."""
 
+import math
 import os
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -32,6 +33,14 @@ class RedisAddress:
     database: int
     username: str | None = field(repr=False)
     password: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceLimit:
+    """US dollars for a million tokens; None is no limit."""
+
+    prompt: float | None = None
+    completion: float | None = None
 
 
 def integer(text: str, *, low: int, high: int) -> int:
@@ -83,6 +92,27 @@ def names(text: str) -> tuple[str, ...]:
     if not names or not text.isprintable():
         raise ValueError
     return names
+
+
+def globs(text: str) -> tuple[str, ...]:
+    """Patterns of model ids, in which `*`, `?` and `[...]` are wildcards."""
+    if not text.isprintable():
+        raise ValueError
+    return items(text)
+
+
+def price_limit(text: str) -> PriceLimit:
+    """`prompt=DOLLARS`, `completion=DOLLARS`, or both with a comma between."""
+    prices: dict[str, float] = {}
+    for item in items(text):
+        name, equals, amount = item.partition("=")
+        name, dollars = name.strip(), float(amount)
+        if name not in {"prompt", "completion"} or name in prices or not equals:
+            raise ValueError
+        if not math.isfinite(dollars) or dollars < 0:
+            raise ValueError
+        prices[name] = dollars
+    return PriceLimit(**prices)
 
 
 def origins(text: str) -> tuple[str, ...]:

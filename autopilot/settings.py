@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autopilot.setting_table import SPECS
-from autopilot.setting_values import ListenAddress, Network, RedisAddress
+from autopilot.setting_values import ListenAddress, Network, PriceLimit, RedisAddress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,10 @@ class Settings:
     trusted_proxy_cidrs: tuple[Network, ...]
     selector: str
     model_aliases: tuple[str, ...]
+    allow_models: tuple[str, ...]
+    deny_models: tuple[str, ...]
+    require_tee: bool
+    max_price: PriceLimit
     cors_allow_origins: tuple[str, ...]
     log_level: str
     log_format: str

@@ -13,6 +13,7 @@ from autopilot.dataplane.sticky import MemorySticky
 from autopilot.interfaces import IPictureSource, ISelector, IStickyStore, IUpstream
 from autopilot.policy.deadlines import Deadlines
 from autopilot.policy.rest import RestTable
+from autopilot.policy.rules import FREE, Rules
 from autopilot.policy.stickiness import StickyTable
 from autopilot.selectors.capacity import Capacity
 
@@ -30,6 +31,7 @@ def router_over(
     rests: RestTable | None = None,
     selectors: Mapping[str, ISelector] | None = None,
     default: str = "capacity",
+    rules: Rules = FREE,
 ) -> Router:
     """A router by `default`, which is `capacity` where no `selectors` are given; its seed is always 0."""
     learned = Learned(RestTable() if rests is None else rests, now=clock.seconds)
@@ -44,7 +46,7 @@ def router_over(
     return Router(
         Engine(upstream, clock=clock, deadlines=deadlines, learned=learned),
         source,
-        Chooser(planner, learned, limits=limits, now=clock.seconds),
+        Chooser(planner, learned, limits=limits, now=clock.seconds, rules=rules),
         sticky or MemorySticky(StickyTable(ttl=1e9, max_entries=100), clock.seconds),
         learned,
         secret=b"0" * 32,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autopilot.setting_table import SPECS
-from autopilot.setting_values import ListenAddress, RedisAddress
+from autopilot.setting_values import ListenAddress, PriceLimit, RedisAddress
 from autopilot.settings import Settings, SettingsError, env_example, help_text, load
 
 ROOT = Path(__file__).parents[1]
@@ -54,6 +54,10 @@ DEFAULTS = Settings(
     trusted_proxy_cidrs=(),
     selector="capacity",
     model_aliases=("chutesai/AutoPilot",),
+    allow_models=(),
+    deny_models=(),
+    require_tee=False,
+    max_price=PriceLimit(),
     cors_allow_origins=(),
     log_level="info",
     log_format="json",
@@ -98,6 +102,10 @@ VARIABLES = [
     "TRUSTED_PROXY_CIDRS",
     "SELECTOR",
     "MODEL_ALIASES",
+    "ALLOW_MODELS",
+    "DENY_MODELS",
+    "REQUIRE_TEE",
+    "MAX_PRICE",
     "CORS_ALLOW_ORIGINS",
     "LOG_LEVEL",
     "LOG_FORMAT",
@@ -395,6 +403,39 @@ def test_aliases_are_trimmed_kept_in_order_and_named_once() -> None:
 @pytest.mark.parametrize("text", [",", " , ,"])
 def test_at_least_one_alias_is_needed(text: str) -> None:
     assert "one or more" in fault_of("MODEL_ALIASES", text)
+
+
+def test_models_are_allowed_and_denied_by_globs() -> None:
+    text = " org/*, *-TEE,org/*,"
+    assert load({"ALLOW_MODELS": text}).allow_models == ("org/*", "*-TEE")
+    assert load({"DENY_MODELS": "[a-c]?/*"}).deny_models == ("[a-c]?/*",)
+    assert "globs" in fault_of("DENY_MODELS", "a\x00b")
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt", "completion"),
+    [
+        ("prompt=0.5,completion=2", 0.5, 2.0),
+        (" completion = 1e1 ,", None, 10.0),
+        ("prompt=0", 0.0, None),
+    ],
+)
+def test_the_highest_price_has_two_parts(
+    text: str, prompt: float | None, completion: float | None
+) -> None:
+    limit = load({"MAX_PRICE": text}).max_price
+    assert limit == PriceLimit(prompt=prompt, completion=completion)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("1", "prompt", "prompt=", "prompt=x", "prompt=-1", "prompt=nan", "prompt=inf"),
+        *("image=1", "prompt=1,prompt=2", "prompt=1;completion=2", "Prompt=1"),
+    ],
+)
+def test_another_price_is_refused(text: str) -> None:
+    assert "prompt=DOLLARS" in fault_of("MAX_PRICE", text)
 
 
 def test_origins_are_urls_without_a_path_or_a_star() -> None:

@@ -8,24 +8,33 @@ from functools import partial
 
 from autopilot.dataplane.learning import Learned
 from autopilot.dataplane.planning import Planner
+from autopilot.dataplane.sifting import Sieve
 from autopilot.interfaces import Seconds
 from autopilot.policy.affinity import Place, Stay, cache_worth
+from autopilot.policy.asked import read_asked
+from autopilot.policy.catalog import Catalog
 from autopilot.policy.chatbody import ChatBody
-from autopilot.policy.errors import Code, Refusal
+from autopilot.policy.constraints import Sifted
+from autopilot.policy.headers import Fields
 from autopilot.policy.modelspec import (
     Alias,
     Direct,
     ModelSpec,
     PreferenceList,
+    entry,
     expand,
     model_behind,
-    parse_model,
 )
 from autopilot.policy.needs import Needs
 from autopilot.policy.picture import Picture
+from autopilot.policy.provider_member import bears
+from autopilot.policy.rules import FREE, Rules
 from autopilot.policy.scene import Moment
 from autopilot.policy.stickiness import prefer
+from autopilot.policy.timings import size_class
 from autopilot.policy.traits import UNKNOWN
+from autopilot.policy.wish_headers import Accepted
+from autopilot.policy.wishes import NOTHING, Wishes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,18 +50,25 @@ class Limits:
 class Options:
     """Who may be asked for one request, best first, before it is known where its client was.
 
-    `selector` was given `names`, those whom an alias stands for, and made `ranked` of them at `moment`;
-    where the client named everybody it is None, and so is the moment.
+    `sifted` tells what rules, wishes and needs removed: of the candidates where an alias is asked for,
+    else of those named. `attempts` is the most that may be asked, None if all may.
+
+    `selector` was given `names`, ids of them or of those whom an alias stands for, and ordered them at
+    `moment`; it is None where the client's own order stands. `weighed`: the whole order is its, so that
+    it can be said how much one model is worse than another.
     """
 
     picture: Picture
     spec: ModelSpec
     order: tuple[str, ...]
     needs: Needs
+    wishes: Wishes = NOTHING
+    sifted: Sifted
+    attempts: int | None = None
     names: tuple[str, ...] = ()
-    ranked: tuple[str, ...] = ()
     selector: str | None = None
     moment: Moment | None = None
+    weighed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,59 +87,125 @@ class Choice:
 
 
 class Chooser:
-    """Chooses by what `planner` orders and what was `learned`. `now` is a monotonic clock."""
+    """Chooses by what `planner` orders and what was `learned`, of what the operator's `rules` allow.
 
-    def __init__(self, planner: Planner, learned: Learned, *, limits: Limits, now: Seconds) -> None:
+    `now` is a monotonic clock.
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        learned: Learned,
+        *,
+        limits: Limits,
+        now: Seconds,
+        rules: Rules = FREE,
+    ) -> None:
         self._planner = planner
         self._learned = learned
         self._limits = limits
         self._now = now
+        self._sieve = Sieve(rules)
+        self._accepted = Accepted(planner.selectors, limits.max_attempts)
 
-    def options(self, body: ChatBody, picture: Picture) -> Options:
-        """Who may be asked for `body`.
+    def options(self, body: ChatBody, picture: Picture, fields: Fields = ()) -> Options:
+        """Who may be asked for `body`, sent with header `fields`.
 
         Raises:
-            Refusal: nobody, because of what the body asks for or because nobody is there.
+            Refusal: nobody, because of what the request asks for or because nobody is there.
         """
-        limits = self._limits
-        spec = parse_model(
-            body.model,
-            aliases=limits.aliases,
+        asked = read_asked(
+            body,
+            fields,
+            aliases=self._limits.aliases,
             catalog=picture.catalog,
-            max_items=limits.max_list_items,
+            max_items=self._limits.max_list_items,
+            accepted=self._accepted,
         )
-        needs = Needs()
-        if isinstance(spec, Direct):
-            return Options(picture=picture, spec=spec, order=(spec.name,), needs=needs)
-        names: tuple[str, ...] = ()
-        ranked: tuple[str, ...] = ()
-        selector: str | None = None
-        moment: Moment | None = None
-        if isinstance(spec, Alias) or not set(limits.aliases).isdisjoint(spec.names):
-            selector = self._planner.default
-            moment = self._planner.moment(picture, needs)
-            names = picture.order
-            ranked = self._planner.order(picture, names, moment, selector=selector)
-        order = ranked
-        if isinstance(spec, PreferenceList):
-            # The client's own order, bounded already: all of it is tried.
-            order = expand(
-                spec.names, aliases=limits.aliases, order=ranked, max_items=limits.max_list_items
-            )
-        if not order:
-            raise Refusal(
-                Code.NO_CANDIDATES,
-                "No model can be chosen now: none is known to have an active instance.",
-            )
+        if isinstance(asked.spec, Direct):
+            return self._direct(asked.spec, asked.wishes, picture, body.needs)
+        if isinstance(asked.spec, Alias):
+            return self._alias(asked.spec, asked.wishes, picture, body.needs)
+        return self._list(asked.spec, asked.wishes, picture, body.needs)
+
+    def _direct(self, spec: Direct, wishes: Wishes, picture: Picture, needs: Needs) -> Options:
+        names, catalog = (spec.model,), picture.catalog
+        sifted = self._sieve.named(names, catalog, wishes, needs)
+        if not sifted.names:
+            raise self._sieve.nobody_named(names, catalog, wishes, needs)
         return Options(
             picture=picture,
             spec=spec,
-            order=order,
+            order=(spec.name,),
             needs=needs,
-            names=names,
-            ranked=ranked,
+            wishes=wishes,
+            sifted=sifted,
+        )
+
+    def _alias(self, spec: Alias, wishes: Wishes, picture: Picture, needs: Needs) -> Options:
+        moment = self._planner.moment(picture, needs)
+        selector = wishes.sort or self._planner.default
+        sifted = self._sieve.eligible(picture, wishes, needs)
+        if not sifted.names:
+            raise self._sieve.nobody(sifted, picture, wishes, needs)
+        order = self._planner.order(picture, sifted.names, moment, selector=selector)
+        attempts = self._limits.max_attempts
+        return Options(
+            picture=picture,
+            spec=spec,
+            order=arranged(sifted.last(order), wishes, moment, picture.catalog),
+            needs=needs,
+            wishes=wishes,
+            sifted=sifted,
+            attempts=min(attempts, _attempts(wishes) or attempts),
+            names=sifted.names,
             selector=selector,
             moment=moment,
+            weighed=wishes.order is None,
+        )
+
+    def _list(
+        self, spec: PreferenceList, wishes: Wishes, picture: Picture, needs: Needs
+    ) -> Options:
+        catalog, aliases, sort = picture.catalog, self._limits.aliases, wishes.sort
+        given = tuple(name for name in spec.names if name not in aliases)
+        sifted = self._sieve.named(given, catalog, wishes, needs)
+        order = sifted.names
+        moment: Moment | None = None
+        names: tuple[str, ...] = ()
+        selector = sort
+        if sort is not None or wishes.latency is not None or len(given) < len(spec.names):
+            moment = self._planner.moment(picture, needs)
+        if moment is not None and len(given) < len(spec.names):
+            selector = sort or self._planner.default
+            sifted = self._sieve.eligible(picture, wishes, needs)
+            names = sifted.names
+            ranked = self._planner.order(picture, names, moment, selector=selector)
+            kept = (name for name in spec.names if name in aliases or name in order)
+            order = expand(kept, aliases=aliases, order=sifted.last(ranked))
+            if not order:
+                raise self._sieve.nobody(sifted, picture, wishes, needs)
+        elif not order:
+            raise self._sieve.nobody_named(given, catalog, wishes, needs)
+        if sort is not None and moment is not None:
+            behind = {model_behind(name, catalog): name for name in reversed(order)}
+            place = {name: number for number, name in enumerate(picture.order)}
+            names = tuple(sorted(behind, key=lambda name: (place.get(name, len(place)), name)))
+            ranked = self._planner.order(picture, names, moment, selector=sort)
+            order = sifted.last([behind[name] for name in ranked])
+        return Options(
+            picture=picture,
+            spec=spec,
+            # The client's own order, bounded already: all of it is tried.
+            order=arranged(order, wishes, moment, catalog)[: self._limits.max_list_items],
+            needs=needs,
+            wishes=wishes,
+            sifted=sifted,
+            attempts=_attempts(wishes),
+            names=names,
+            selector=selector,
+            moment=moment,
+            weighed=sort is not None and wishes.order is None,
         )
 
     def choose(self, options: Options, sticky: str | None) -> Choice:
@@ -145,30 +227,61 @@ class Chooser:
         )
         if place is Place.STAYED and candidates[0] != sticky:
             place = Place.RESTED
-        if isinstance(options.spec, Alias):
-            candidates = candidates[: self._limits.max_attempts]
+        candidates = candidates[: options.attempts]
         return Choice(options=options, candidates=candidates, sticky=sticky, place=place, stay=stay)
 
     def _weigh(self, options: Options, sticky: str) -> Stay | None:
         """Whether to leave `sticky`; None where the client's own order counts, or nobody is better."""
-        ranked, moment, selector = options.ranked, options.moment, options.selector
-        if moment is None or selector is None or options.order is not ranked:
+        moment, selector = options.moment, options.selector
+        if moment is None or selector is None or not options.weighed:
             return None
+        catalog = options.picture.catalog
         resting, now = self._learned.rests.resting, self._now()
-        # Names that are ranked are ids, under which rests are kept too.
-        before = ranked[: ranked.index(sticky)]
+        # Rests are kept under the ids of models, and so are the names that were ordered.
+        before = (
+            model_behind(name, catalog) for name in options.order[: options.order.index(sticky)]
+        )
         rival = next((name for name in before if not resting(name, now=now)), None)
         if rival is None:
             return None
-        picture = options.picture
-        model = picture.catalog.by_id.get(sticky)
+        name = model_behind(sticky, catalog)
+        model = catalog.by_id.get(name)
         return Stay(
-            model=sticky,
+            model=name,
             rival=rival,
             disadvantage=self._planner.disadvantage(
-                picture, options.names, sticky, rival, moment, selector=selector
+                options.picture, options.names, name, rival, moment, selector=selector
             ),
             cache=cache_worth(
                 options.needs, UNKNOWN.price if model is None else model.traits.price
             ),
         )
+
+
+def arranged(
+    order: tuple[str, ...], wishes: Wishes, moment: Moment | None, catalog: Catalog
+) -> tuple[str, ...]:
+    """`order` with the known slow ones back, and those of `provider.order` in front."""
+    if wishes.latency is not None and moment is not None:
+        seen = moment.timings.first_byte[size_class(moment.needs.prompt_tokens)]
+        slow = frozenset(
+            name
+            for name in order
+            if (mean := seen.get(model_behind(name, catalog))) is not None
+            and mean.value > wishes.latency
+        )
+        order = Sifted(names=order, later=slow).last(order)
+    if wishes.order is None:
+        return order
+    front: dict[str, None] = {}
+    for item in wishes.order:
+        found = (
+            name for name in order if bears(model_behind(name, catalog), entry(name, catalog), item)
+        )
+        front.update(dict.fromkeys(found))
+    return (*front, *(name for name in order if name not in front))
+
+
+def _attempts(wishes: Wishes) -> int | None:
+    """How many models may be asked at most, if the client says so."""
+    return 1 if wishes.single and wishes.order is None else wishes.attempts

@@ -17,7 +17,7 @@ from autopilot.dataplane.sticky import Affinity
 from autopilot.interfaces import IDownstream, IPictureSource, IStickyStore
 from autopilot.metrics import Mode, Phase
 from autopilot.policy.affinity import session_in
-from autopilot.policy.chatbody import parse_body
+from autopilot.policy.chatbody import ChatBody, parse_body
 from autopilot.policy.headers import Fields, bearer_token, upstream_fields
 from autopilot.policy.modelspec import Alias, Direct, PreferenceList, catalog_id, model_behind
 from autopilot.policy.picture import Picture
@@ -80,13 +80,15 @@ class Router:
     ) -> Exchange:
         picture = self._picture()
         body = parse_body(incoming.body)
-        options = self._chooser.options(body, picture)
+        options = self._chooser.options(body, picture, incoming.fields)
+        if isinstance(options.spec, Direct) and options.spec.name != body.model:
+            body = body.renamed(options.spec.name)
         journal.mode = _MODES[type(options.spec)]
         journal.label = partial(catalog_id, catalog=picture.catalog)
         affinity: Affinity | None = None
         sticky: str | None = None
         if not isinstance(options.spec, Direct):
-            key = self._key(incoming)
+            key = self._key(incoming, body)
             affinity = Affinity(self._sticky, key)
             kept = self._sticky.get(key)
             try:
@@ -114,7 +116,7 @@ class Router:
             self._learned.rests.catalog_changed(at=picture.catalog_fetched_at)
         return picture
 
-    def _key(self, incoming: Incoming) -> bytes:
+    def _key(self, incoming: Incoming, body: ChatBody) -> bytes:
         authorization = [
             value for name, value in incoming.fields if name.lower() == b"authorization"
         ]
@@ -122,5 +124,10 @@ class Router:
             self._secret,
             token=bearer_token(authorization),
             address=incoming.address,
-            session=session_in(incoming.fields),
+            session=session_in(incoming.fields) or _encoded(body.session),
         )
+
+
+def _encoded(session: str | None) -> bytes | None:
+    # JSON may hold half of a surrogate pair.
+    return None if session is None else session.encode("utf-8", "surrogatepass")

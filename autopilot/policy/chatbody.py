@@ -1,83 +1,163 @@
-"""The request body: what it asks for, and where its `model` stands in the bytes.
+"""The request body: what it asks for, and where in its bytes the model is named.
 
-The body goes upstream with only that value replaced. A round trip through objects could not promise
-that: `1e400`, 60-digit integers, white space and duplicate keys below the top level would change, and
-the platform bills byte-equal bodies cheaper (`research/PLATFORM.md`, "Requests").
+The body goes upstream with only that value replaced, and in routed modes without the members that were
+said to the router. A round trip through objects could not promise that: `1e400`, 60-digit integers,
+white space and duplicate keys below the top level would change, and the platform bills byte-equal bodies
+cheaper (`research/PLATFORM.md`, "Requests").
 """
 
 import json
 import re
-from dataclasses import dataclass
-from typing import NoReturn
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
+from autopilot.policy.conversation import READERS, needs_in, session_in
 from autopilot.policy.errors import Code, Refusal
+from autopilot.policy.jsonspans import (
+    MAX_MEMBERS,
+    Member,
+    Reader,
+    TooManyMembersError,
+    byte_offsets,
+    cuts,
+    read_members,
+    read_value,
+)
+from autopilot.policy.needs import Needs
 
 MAX_MODEL_CHARS = 1024
 """Longest `model`: some twenty names of the usual 45 characters, whatever MAX_MODEL_LIST_ITEMS says."""
 
-MAX_MEMBERS = 1_000
-"""Most top-level members: no API has a hundred, and each costs a turn of a Python loop."""
+MAX_MODELS = 1_000
+"""Most names that are read of `models`; how many may be asked for is the operator's to say."""
 
-_SPACE = re.compile(r"[ \t\n\r]*")
-_ASKED_FOR = frozenset({"model", "stream"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_ONCE = ("model", "models", "provider")
+_READERS: Mapping[str, Reader] = {
+    **READERS,
+    **dict.fromkeys(("model", "models", "stream"), read_value),
+    # Read when it is asked for, from its place: only routed modes do.
+    "provider": lambda text, at: (None, read_value(text, at)[1]),
+}
+Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatBody:
-    """A well-formed body. `start` and `end` bound the top-level `model` value in `raw`, in bytes."""
+    """A well-formed body; spans are in bytes of `raw`.
+
+    `model` is None where `models` is the list. `start` and `end` bound what names the model: the value
+    of `model`, or the whole member `models` where there is no `model`, and then `naming` must stand
+    before the name. `cuts` are the spans that are not for upstream in routed modes.
+    """
 
     raw: bytes
-    model: str
-    stream: bool
+    model: str | None
+    models: tuple[str, ...] = ()
+    stream: bool = False
+    needs: Needs = field(default_factory=Needs)
+    session: str | None = None
     start: int
     end: int
+    naming: bytes = b""
+    cuts: tuple[Span, ...] = ()
+    provider_at: Span | None = None
+
+    @property
+    def provider(self) -> object:
+        """The value of the member `provider`; None if it is absent or null."""
+        if self.provider_at is None:
+            return None
+        start, end = self.provider_at
+        return read_value(self.raw[start:end].decode(), 0)[0]
 
     def with_model(self, name: str) -> bytes:
-        """`raw` with `name` as its model and every other byte as it was."""
-        return b"".join((self.raw[: self.start], json.dumps(name).encode(), self.raw[self.end :]))
+        """`raw` with `name` as its model, without `cuts`, and every other byte as it was."""
+        edits = [(start, end, b"") for start, end in self.cuts]
+        edits.append((self.start, self.end, self._named(name)))
+        edits.sort()
+        raw = memoryview(self.raw)
+        parts: list[bytes | memoryview] = []
+        at = 0
+        for start, end, instead in edits:
+            parts += [raw[at:start], instead]
+            at = end
+        return b"".join([*parts, raw[at:]])
+
+    def renamed(self, name: str) -> "ChatBody":
+        """The same body with `name` as its model, for a direct request: nothing is cut."""
+        named = self._named(name)
+        moved = len(named) - (self.end - self.start)
+
+        def new(span: Span) -> Span:
+            return span if span[0] < self.start else (span[0] + moved, span[1] + moved)
+
+        raw = memoryview(self.raw)
+        return replace(
+            self,
+            raw=b"".join((raw[: self.start], named, raw[self.end :])),
+            model=name,
+            end=self.end + moved,
+            cuts=tuple(new(span) for span in self.cuts),
+            provider_at=None if self.provider_at is None else new(self.provider_at),
+        )
+
+    def _named(self, name: str) -> bytes:
+        return self.naming + json.dumps(name).encode()
 
 
 def parse_body(raw: bytes) -> ChatBody:
     """The body of a chat or completion request.
 
     Raises:
-        Refusal: `invalid_json`, `invalid_body` or `missing_model`. No message holds a byte of `raw`.
+        Refusal: `invalid_json`, `invalid_body`, `missing_model`, or `invalid_wish` for `models` that is
+            no list of names. No message holds a byte of `raw`.
     """
     text, members = _read(raw)
     if members is None:
         raise Refusal(Code.INVALID_BODY, "The request body is not a JSON object.")
-    models = [member for member in members if member.key == "model"]
-    if len(models) > 1:
-        raise Refusal(
-            Code.INVALID_BODY, "The request body has more than one 'model'.", param="model"
-        )
-    if not models or models[0].value is None:
+    once, stream = _once(members)
+    model, models, provider = (once.get(name) for name in _ONCE)
+    names = () if models is None else _checked_models(models.value)
+    asked = None if model is None or model.value is None else _checked_model(model.value)
+    if asked is None and not names:
         raise Refusal(
             Code.MISSING_MODEL,
             "The request names no 'model'. Use the alias, one model id, or a comma-separated list.",
             param="model",
         )
-    found = models[0]
-    streams = [member.value for member in members if member.key == "stream"]
+    named, naming, unwanted = (0, 0), b"", [models, provider]
+    if model is not None:
+        named = (model.start, model.end)
+    elif models is not None:
+        named, naming, unwanted = (models.key, models.end), b'"model": ', [provider]
+    said = [] if provider is None else [(provider.start, provider.end)]
+    cut = cuts([member for member in unwanted if member is not None])
+    spans = _in_bytes(text, [named, *cut, *said])
     return ChatBody(
         raw=raw,
-        model=_checked_model(found.value),
-        stream=bool(streams) and streams[-1] is True,
-        start=_byte_offset(text, found.start),
-        end=_byte_offset(text, found.end),
+        model=asked,
+        models=names,
+        stream=stream,
+        needs=needs_in(members, text, len(raw)),
+        session=session_in(members),
+        start=spans[0][0],
+        end=spans[0][1],
+        naming=naming,
+        cuts=tuple(spans[1 : 1 + len(cut)]),
+        provider_at=spans[-1] if said else None,
     )
 
 
-def _read(raw: bytes) -> tuple[str, "list[_Member] | None"]:
+def _read(raw: bytes) -> tuple[str, list[Member] | None]:
     # Raised outside of the except clauses: the errors caught there hold the whole body, and would
     # travel on as the context of the refusal.
     try:
         text = raw.decode("utf-8")
-        return text, _top_level(text)
+        return text, read_members(text, _READERS)
     except RecursionError:
         refusal = Refusal(Code.INVALID_BODY, "The request body is nested too deeply.")
-    except _TooManyMembersError:
+    except TooManyMembersError:
         refusal = Refusal(
             Code.INVALID_BODY, f"The request body has more than {MAX_MEMBERS} top-level members."
         )
@@ -90,88 +170,58 @@ def _read(raw: bytes) -> tuple[str, "list[_Member] | None"]:
     raise refusal
 
 
-class _TooManyMembersError(Exception):
-    """The object has more than `MAX_MEMBERS` members."""
+def _once(members: list[Member]) -> tuple[dict[str, Member], bool]:
+    """The members that may occur once, and whether a stream is asked for."""
+    once: dict[str, Member] = {}
+    stream = False
+    for member in members:
+        name = member.name
+        if name == "stream":
+            stream = member.value is True
+        elif name in _ONCE:
+            if name in once:
+                raise Refusal(
+                    Code.INVALID_BODY, f"The request body has more than one '{name}'.", param=name
+                )
+            once[name] = member
+    return once, stream
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
-    key: str
-    value: object
-    start: int
-    end: int
-
-
-def _refuse_constant(_constant: str) -> NoReturn:
-    raise ValueError
-
-
-# float() takes integers of any length, where int() refuses 5,000 digits; no number is read here.
-_DECODER = json.JSONDecoder(parse_int=float, parse_constant=_refuse_constant)
-
-
-def _top_level(text: str) -> list[_Member] | None:
-    """The members of the one object that `text` is, with the span of each value; None if no object."""
-    at = _skip(text, 0)
-    if not text.startswith("{", at):
-        _value, at = _DECODER.raw_decode(text, at)
-        _expect_end(text, at)
-        return None
-    members: list[_Member] = []
-    seen = 0
-    at = _skip(text, at + 1)
-    if text.startswith("}", at):
-        _expect_end(text, at + 1)
-        return members
-    while True:
-        _expect(text, at, '"')
-        key, at = _DECODER.raw_decode(text, at)
-        at = _skip(text, at)
-        _expect(text, at, ":")
-        start = _skip(text, at + 1)
-        value, end = _DECODER.raw_decode(text, start)
-        # Only what is asked for below is kept: the prompt's objects are let go at once.
-        if key in _ASKED_FOR:
-            members.append(_Member(key, value, start, end))
-        seen += 1
-        if seen > MAX_MEMBERS:
-            raise _TooManyMembersError
-        at = _skip(text, end)
-        if text.startswith("}", at):
-            _expect_end(text, at + 1)
-            return members
-        _expect(text, at, ",")
-        at = _skip(text, at + 1)
-
-
-def _skip(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
-    return match.end() if match else at
-
-
-def _expect(text: str, at: int, character: str) -> None:
-    if not text.startswith(character, at):
-        raise ValueError
-
-
-def _expect_end(text: str, at: int) -> None:
-    if _skip(text, at) != len(text):
-        raise ValueError
-
-
-def _byte_offset(text: str, at: int) -> int:
-    return at if text.isascii() else len(text[:at].encode())
+def _in_bytes(text: str, spans: list[Span]) -> list[Span]:
+    if text.isascii():
+        return spans
+    places = sorted({place for span in spans for place in span})
+    offset = dict(zip(places, byte_offsets(text, places), strict=True))
+    return [(offset[start], offset[end]) for start, end in spans]
 
 
 def _checked_model(value: object) -> str:
+    if isinstance(value, str) and (problem := _problem(value)) is None:
+        return value
     if not isinstance(value, str):
         problem = "is not a string"
-    elif not value:
-        problem = "is empty"
-    elif len(value) > MAX_MODEL_CHARS:
-        problem = f"is longer than {MAX_MODEL_CHARS} characters"
-    elif _CONTROL.search(value):
-        problem = "holds control characters"
-    else:
-        return value
     raise Refusal(Code.INVALID_BODY, f"The request's 'model' {problem}.", param="model")
+
+
+def _checked_models(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        problem = "is not a list of model names"
+    elif len(value) > MAX_MODELS:
+        problem = f"has more than {MAX_MODELS} names"
+    else:
+        problems = (_problem(name) for name in value)
+        found = next((problem for problem in problems if problem is not None), None)
+        if found is None:
+            return tuple(value)
+        problem = f"has a name that {found}"
+    raise Refusal(Code.INVALID_WISH, f"The request's 'models' {problem}.", param="models")
+
+
+def _problem(name: str) -> str | None:
+    if not name:
+        return "is empty"
+    if len(name) > MAX_MODEL_CHARS:
+        return f"is longer than {MAX_MODEL_CHARS} characters"
+    return "holds control characters" if _CONTROL.search(name) else None

@@ -19,8 +19,11 @@ class Code(Enum):
     MISSING_MODEL = "missing_model", HTTPStatus.BAD_REQUEST
     INVALID_MODEL_LIST = "invalid_model_list", HTTPStatus.BAD_REQUEST
     UNKNOWN_MODEL = "unknown_model", HTTPStatus.BAD_REQUEST
+    INVALID_WISH = "invalid_wish", HTTPStatus.BAD_REQUEST
+    IMPOSSIBLE_WISH = "impossible_wish", HTTPStatus.BAD_REQUEST
     BAD_REQUEST = "bad_request", HTTPStatus.BAD_REQUEST
     MISSING_AUTHORIZATION = "missing_authorization", HTTPStatus.UNAUTHORIZED
+    MODEL_NOT_ALLOWED = "model_not_allowed", HTTPStatus.FORBIDDEN
     NOT_FOUND = "not_found", HTTPStatus.NOT_FOUND
     METHOD_NOT_ALLOWED = "method_not_allowed", HTTPStatus.METHOD_NOT_ALLOWED
     REQUEST_TIMEOUT = "request_timeout", HTTPStatus.REQUEST_TIMEOUT

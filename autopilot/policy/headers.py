@@ -2,7 +2,7 @@
 
 Fields are `(name, value)` pairs of bytes, repeated ones included, in their order. Sources: RFC 9110
 section 7.6.1 (connection fields), and `X-Forwarded-*`, `Forwarded` and `X-Real-IP` because they carry
-the client's address, which is nobody's business upstream.
+the client's address, which is nobody's business upstream. What is said to the router stays here.
 """
 
 import re
@@ -12,7 +12,10 @@ from uuid import uuid4
 Fields = Sequence[tuple[bytes, bytes]]
 
 REQUEST_ID = b"x-request-id"
-SELECTED = b"x-chutes-autopilot-selected"
+OWN_PREFIX = b"x-chutes-autopilot-"
+"""How the names of the router's own fields begin: what is asked of it, and what it tells."""
+
+SELECTED = OWN_PREFIX + b"selected"
 SHOULD_RETRY = b"x-should-retry"
 RETRY_AFTER = b"retry-after"
 
@@ -40,7 +43,7 @@ _REQUEST_DROPPED = _HOP_BY_HOP | {
     REQUEST_ID,
 }
 _RESPONSE_DROPPED = _HOP_BY_HOP | {b"content-length", REQUEST_ID, SELECTED}
-_FORWARDED_PREFIX = b"x-forwarded-"
+_REQUEST_DROPPED_PREFIXES = (b"x-forwarded-", OWN_PREFIX)
 _USABLE_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 
@@ -53,7 +56,7 @@ def upstream_fields(fields: Fields, *, request_id: bytes) -> list[tuple[bytes, b
     crossing = [
         (name, value)
         for name, value in fields
-        if (low := name.lower()) not in dropped and not low.startswith(_FORWARDED_PREFIX)
+        if (low := name.lower()) not in dropped and not low.startswith(_REQUEST_DROPPED_PREFIXES)
     ]
     crossing.append((b"Accept-Encoding", b"identity"))
     crossing.append((REQUEST_ID, request_id))

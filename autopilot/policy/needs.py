@@ -8,7 +8,8 @@ class Needs:
     """Sizes are generous estimates in tokens; everything else is what the body asks for outright.
 
     `prefix_tokens` of `prompt_tokens` were in the conversation before, and may be in a model's prompt
-    cache. `parameters` are the sampling parameters that the body sets.
+    cache. `structured`: an answer by a JSON schema; `json_mode`: any JSON object. `parameters` are the
+    sampling parameters that the body sets.
     """
 
     prompt_tokens: int = 0
@@ -17,4 +18,5 @@ class Needs:
     images: bool = False
     tools: bool = False
     structured: bool = False
+    json_mode: bool = False
     parameters: frozenset[str] = frozenset()

@@ -19,6 +19,7 @@ from autopilot.policy.clientaddress import Network, client_address
 from autopilot.policy.ending import End
 from autopilot.policy.errors import Code, ErrorBody, Refusal
 from autopilot.policy.readiness import MEANING, MaxAges, NotReady, readiness
+from autopilot.policy.rules import FREE, Rules
 from autopilot.web.connections import Connections
 from autopilot.web.downstream import RequestDownstream
 from autopilot.web.models import ModelList
@@ -53,6 +54,7 @@ class Api:
         monotonic: Seconds,
         max_ages: MaxAges,
         aliases: Sequence[str],
+        rules: Rules = FREE,
         trusted_proxies: Sequence[Network],
         connections: Connections,
     ) -> None:
@@ -62,7 +64,7 @@ class Api:
         self._clock = clock
         self._monotonic = monotonic
         self._max_ages = max_ages
-        self._models = ModelList(aliases)
+        self._models = ModelList(aliases, rules)
         self._trusted_proxies = trusted_proxies
         self._connections = connections
 

@@ -6,12 +6,17 @@ from collections.abc import Iterator, Sequence
 from autopilot.policy.catalog import Catalog
 from autopilot.policy.errors import Code, Refusal
 from autopilot.policy.picture import Picture
+from autopilot.policy.rules import FREE, Rules
 
 
 class ModelList:
-    """Renders `/v1/models` and its entries: the aliases first, then the platform's own documents."""
+    """Renders `/v1/models` and its entries: the aliases first, then the platform's own documents.
 
-    def __init__(self, aliases: Sequence[str]) -> None:
+    What `rules` do not allow is not listed, as it cannot be asked for.
+    """
+
+    def __init__(self, aliases: Sequence[str], rules: Rules = FREE) -> None:
+        self._rules = rules
         self._aliases = {alias: _alias_document(alias) for alias in aliases}
         self._rendered: tuple[Catalog, bytes] | None = None
 
@@ -38,14 +43,18 @@ class ModelList:
         if model_id in self._aliases:
             return self._aliases[model_id]
         model = catalog.by_id.get(model_id)
-        if model is None:
+        if model is None or not self._rules.allows(model.id, model):
             raise Refusal(
                 Code.NOT_FOUND, "The catalogue has no model of this id. GET /v1/models lists all."
             )
         return model.document
 
     def _others(self, catalog: Catalog) -> Iterator[bytes]:
-        return (model.document for model in catalog.models if model.id not in self._aliases)
+        return (
+            model.document
+            for model in catalog.models
+            if model.id not in self._aliases and self._rules.allows(model.id, model)
+        )
 
 
 def _known(picture: Picture) -> Catalog:

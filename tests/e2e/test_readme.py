@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import Router, fresh
+from tests.e2e.harness import BEST, THIRD, Router, fresh
 
 README = Path(__file__).parents[2] / "README.md"
 ADDRESS = "http://127.0.0.1:8080"
@@ -44,6 +44,12 @@ def test_the_curl_recipe_streams_to_the_end(service: Router) -> None:
     printed = run(["/bin/sh", "-c", recipe("sh", "curl -N")], service)
     assert printed.startswith("data: {")
     assert printed.endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_curl_recipes_of_wishes_are_answered(service: Router) -> None:
+    printed = run(["/bin/sh", "-e", "-c", recipe("sh", "x-chutes-autopilot-require")], service)
+    assert re.findall(r'"model":\s*"([^"]+)"', printed) == [BEST, THIRD, BEST]
 
 
 def test_the_python_recipe_prints_an_answer(service: Router) -> None:

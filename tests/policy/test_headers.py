@@ -35,6 +35,9 @@ HOP_BY_HOP = (
     b"Upgrade",
 )
 OURS_UPSTREAM = (
+    b"X-Chutes-Autopilot-Selected",
+    b"X-Chutes-Autopilot-Selector",
+    b"X-Chutes-Autopilot-Anything",
     b"Host",
     b"Content-Length",
     b"Accept-Encoding",

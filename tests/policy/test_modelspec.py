@@ -17,6 +17,7 @@ from autopilot.policy.modelspec import (
     expand,
     parse_model,
 )
+from autopilot.policy.wishes import SORTS, SUFFIXES, Wishes, merge
 
 from .strategies import steady
 
@@ -36,7 +37,11 @@ _WHITE_SPACE = st.text(alphabet=" \t\n\r\v\f", max_size=3)
 
 
 def read(model: str, *, catalog: Catalog = CATALOG, max_items: int = 8) -> ModelSpec:
-    return parse_model(model, aliases=ALIASES, catalog=catalog, max_items=max_items)
+    return parse_model(model, aliases=ALIASES, catalog=catalog, max_items=max_items)[0]
+
+
+def direct(name: str) -> Direct:
+    return Direct(name, name)
 
 
 def refused(model: str, *, catalog: Catalog = CATALOG, max_items: int = 8) -> Refusal:
@@ -52,14 +57,17 @@ def test_an_alias_asks_for_any_model(alias: str, catalog: Catalog) -> None:
     assert read(alias, catalog=catalog) == Alias()
 
 
-@pytest.mark.parametrize("near", ["chutesai/autopilot", " auto", "auto ", "auto:latency"])
+@pytest.mark.parametrize(
+    "near", ["chutesai/autopilot", " auto", "auto ", "latency:auto", "auto:fast"]
+)
 def test_a_name_near_an_alias_is_no_alias(near: str) -> None:
-    assert refused(near).code is Code.UNKNOWN_MODEL
+    assert refused(near).code in {Code.UNKNOWN_MODEL, Code.INVALID_WISH}
 
 
 def test_a_name_that_is_a_catalogue_id_is_never_split() -> None:
-    assert read("org/c,org/a") == Direct("org/c,org/a")
-    assert read("auto,org/a") == Direct("auto,org/a")
+    assert read("org/c,org/a") == direct("org/c,org/a")
+    assert read("auto,org/a") == direct("auto,org/a")
+    assert read("org/c,org/a:Latency") == Direct("org/c,org/a:Latency", "org/c,org/a")
 
 
 def test_a_name_that_is_both_id_and_alias_is_the_alias() -> None:
@@ -80,27 +88,157 @@ def test_a_name_that_is_both_id_and_alias_is_the_alias() -> None:
         ("org/d:latency", "org/d:latency"),
         ("org/d:latency:latency", "org/d:latency"),
         ("chute-d:latency", "org/d:latency"),
-        ("org/a:latency:throughput", None),
-        ("org/a:fast", None),
-        ("org/a:", None),
-        ("org/a:latency ", None),
-        (" org/a", None),
-        ("ORG/A", None),
-        ("org/d", None),
-        (":latency", None),
-        ("latency", None),
-        ("", None),
     ],
 )
-def test_a_name_is_known_in_the_forms_that_the_platform_understands(
-    name: str, expected: str | None
+def test_the_forms_that_the_platform_understands_go_there_as_they_are(
+    name: str, expected: str
 ) -> None:
     assert catalog_id(name, CATALOG) == expected
-    if expected is None:
-        if name:
-            assert refused(name).code is Code.UNKNOWN_MODEL
-    else:
-        assert read(name) == Direct(name)
+    spec = read(name)
+    assert isinstance(spec, Direct)
+    assert spec.name == name
+    assert catalog_id(spec.model, CATALOG) == expected
+
+
+@pytest.mark.parametrize("name", [" org/a", "ORG/A", "org/d", ":latency", "latency", "org/x:tee"])
+def test_what_is_near_a_name_is_no_name(name: str) -> None:
+    assert catalog_id(name, CATALOG) is None
+    assert refused(name).code is Code.UNKNOWN_MODEL
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("org/a:nitro", "org/a:throughput"),
+        ("org/a:NITRO:throughput", "org/a:throughput"),
+        ("org/a:latency:Latency", "org/a:latency"),
+        ("org/a:cost", "org/a"),
+        ("org/a:floor:cost", "org/a"),
+        ("org/a:tee", "org/a"),
+        ("org/a:tee:latency", "org/a:latency"),
+        ("org/a:Latency:TEE:tee", "org/a:latency"),
+        (f"{CHUTE}:tee:nitro", f"{CHUTE}:throughput"),
+        ("org/b:fast:tee", "org/b:fast"),
+    ],
+)
+@pytest.mark.parametrize("known", [True, False])
+def test_of_other_forms_the_platform_is_asked_for_what_it_knows(
+    model: str, name: str, *, known: bool
+) -> None:
+    spec = read(model, catalog=CATALOG if known else Catalog())
+    assert isinstance(spec, Direct)
+    assert spec.name == name
+
+
+def test_a_suffix_that_belongs_to_a_name_is_no_wish() -> None:
+    assert read("org/d:latency:cost") == Direct("org/d:latency", "org/d:latency")
+
+
+@pytest.mark.parametrize(
+    ("model", "sort", "tee"),
+    [
+        ("auto", None, False),
+        ("auto:latency", "latency", False),
+        ("auto:tee", None, True),
+        ("auto:TEE:Nitro", "throughput", True),
+        ("chutesai/AutoPilot:floor:tee:cost", "cost", True),
+        ("org/a:throughput", "throughput", False),
+        ("org/a,org/b:fast:tee", None, True),
+        ("org/a:cost, auto:tee , n1:floor", "cost", True),
+    ],
+)
+def test_a_suffix_speaks_for_the_whole_request(model: str, sort: str | None, *, tee: bool) -> None:
+    spec, said = parse_model(model, aliases=ALIASES, catalog=CATALOG, max_items=8)
+    assert merge(said) == Wishes(sort=sort, tee=tee)
+    if "," in model:
+        assert isinstance(spec, PreferenceList)
+        assert not any(name.endswith((":tee", ":cost", ":floor")) for name in spec.names)
+    elif model.startswith(ALIASES):
+        assert spec == Alias()
+
+
+@steady
+@given(
+    name=st.sampled_from([*ALIASES, "org/a", "org/b:fast", CHUTE]),
+    words=st.lists(st.sampled_from(SUFFIXES), min_size=1, max_size=6),
+    upper=st.booleans(),
+    data=st.data(),
+)
+def test_suffixes_mean_the_same_in_any_order_and_case(
+    name: str, words: list[str], *, upper: bool, data: st.DataObject
+) -> None:
+    def wishes(suffixes: list[str]) -> Wishes | str:
+        spelled = "".join(f":{word.upper() if upper else word}" for word in suffixes)
+        try:
+            _spec, said = parse_model(name + spelled, aliases=ALIASES, catalog=CATALOG, max_items=8)
+            return merge(said)
+        except Refusal as refusal:
+            return refusal.body.code
+
+    sorts = {SORTS[word] for word in words if word in SORTS}
+    expected: Wishes | str = "invalid_wish"
+    if len(sorts) <= 1:
+        expected = Wishes(sort=next(iter(sorts), None), tee="tee" in words)
+    assert wishes(words) == expected
+    assert wishes(data.draw(st.permutations(words))) == expected
+
+
+@pytest.mark.parametrize("suffix", ["fast", "", "latency ", "free", "capacity", "tee\u00e9"])
+@pytest.mark.parametrize("form", ["org/a:{}", "auto:{}", "org/a:tee:{}:cost", "n1,org/a:{}"])
+def test_an_unknown_suffix_of_a_known_name_is_named_with_those_there_are(
+    suffix: str, form: str
+) -> None:
+    if "," in form and suffix != suffix.strip():
+        return
+    refusal = refused(form.format(suffix))
+    assert refusal.code is Code.INVALID_WISH
+    assert ascii(suffix) in refusal.body.message
+    for accepted in SUFFIXES:
+        assert f":{accepted}" in refusal.body.message
+
+
+@pytest.mark.parametrize("model", ["org/a:latency:cost", "org/a:nitro:floor"])
+def test_two_orders_that_differ_contradict_each_other(model: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        read(model)
+    assert caught.value.code is Code.INVALID_WISH
+    for word in model.split(":")[1:]:
+        assert f"':{word}'" in caught.value.body.message
+
+
+def test_an_exact_name_wins_over_its_suffixes_in_a_list_too() -> None:
+    spec, said = parse_model(
+        "org/d:latency, org/d:latency:tee", aliases=ALIASES, catalog=CATALOG, max_items=8
+    )
+    assert spec == PreferenceList(("org/d:latency",))
+    assert merge(said) == Wishes(tee=True)
+
+
+def test_models_follow_model_or_are_the_list() -> None:
+    def names(model: str | None, *models: str) -> tuple[str, ...]:
+        spec, _said = parse_model(
+            model, models=models, aliases=ALIASES, catalog=CATALOG, max_items=4
+        )
+        assert isinstance(spec, PreferenceList)
+        return spec.names
+
+    assert names("org/a", "n1") == ("org/a", "n1")
+    assert names("auto", "n1", "auto") == ("auto", "n1")
+    assert names("n2, n3", "n1") == ("n2", "n3", "n1")
+    assert names(None, "n1") == ("n1",)
+    assert names(None, "org/c,org/a", "auto:tee") == ("org/c,org/a", "auto")
+    with pytest.raises(Refusal) as caught:
+        names("org/a", "n1", "n2", "n3", "n4")
+    assert (caught.value.code, caught.value.body.param) == (Code.INVALID_MODEL_LIST, "models")
+    with pytest.raises(Refusal) as caught:
+        # A name in `models` is one name: it is not split.
+        names(None, "org/a,n1")
+    assert (caught.value.code, caught.value.body.param) == (Code.UNKNOWN_MODEL, "models")
+
+
+def test_any_number_of_colons_is_refused_at_once() -> None:
+    assert refused("org/a" + ":" * 1000).code is Code.UNKNOWN_MODEL
+    assert isinstance(read(":" * 1000 + ":tee" * 20, catalog=Catalog()), Direct)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +252,7 @@ def test_a_direct_name_that_no_catalogue_entry_has_is_refused_by_name(name: str)
 
 
 def test_a_catalogue_that_holds_nothing_knows_nothing() -> None:
-    assert read("org/unknown", catalog=Catalog()) == Direct("org/unknown")
+    assert read("org/unknown", catalog=Catalog()) == direct("org/unknown")
     assert read("x , y", catalog=Catalog()) == PreferenceList(("x", "y"))
 
 
@@ -190,25 +328,18 @@ def test_a_list_is_split_trimmed_and_kept_in_order_once_each(
 @given(
     names=st.lists(st.sampled_from([*ALIASES, *"abcdef"]), unique=True, min_size=1, max_size=8),
     order=st.lists(st.sampled_from("abcdefgh"), unique=True),
-    max_items=st.integers(min_value=1, max_value=10),
 )
 def test_an_alias_in_a_list_stands_for_the_ranked_candidates_at_that_place(
-    names: list[str], order: list[str], max_items: int
+    names: list[str], order: list[str]
 ) -> None:
     naive: list[str] = []
     for name in names:
         for item in order if name in ALIASES else [name]:
-            if item not in naive and len(naive) < max_items:
+            if item not in naive:
                 naive.append(item)
-    expanded = expand(names, aliases=ALIASES, order=tuple(order), max_items=max_items)
+    expanded = expand(names, aliases=ALIASES, order=tuple(order))
     assert expanded == tuple(naive)
 
 
-def test_an_expanded_list_is_cut() -> None:
-    ranked = tuple(f"n{number}" for number in range(12))
-    expanded = expand(("n5", "auto", "n11"), aliases=ALIASES, order=ranked, max_items=4)
-    assert expanded == ("n5", "n0", "n1", "n2")
-
-
 def test_a_list_of_nothing_but_an_alias_may_expand_to_nothing() -> None:
-    assert expand(("auto",), aliases=ALIASES, order=(), max_items=8) == ()
+    assert expand(("auto",), aliases=ALIASES, order=()) == ()

@@ -41,6 +41,7 @@ from autopilot.policy.clientaddress import Network
 from autopilot.policy.deadlines import Deadlines
 from autopilot.policy.picture import Picture
 from autopilot.policy.readiness import MaxAges
+from autopilot.policy.rules import FREE, Rules
 from autopilot.testing import FakeResponse, FakeUpstream, FixedPicture, Posted, picture_of
 from autopilot.web.app import Api
 from autopilot.web.channel import AutopilotChannel
@@ -330,6 +331,7 @@ class Bench:
         trusted_proxies: tuple[Network, ...] = (),
         log_style: str = "json",
         client_limits: ClientLimits | None = None,
+        rules: Rules = FREE,
     ) -> None:
         self.clock = Clock()
         self.source = FixedPicture(picture_of("org/one", "org/two") if picture is None else picture)
@@ -346,6 +348,7 @@ class Bench:
             limits=Limits(aliases=aliases, max_list_items=max_list_items, max_attempts=3),
             sticky=sticky,
             deadlines=DEADLINES,
+            rules=rules,
         )
         limits = replace(client_limits or LIMITS, body_bytes=limit)
         connections = self.connections = Connections(limits)
@@ -357,6 +360,7 @@ class Bench:
             monotonic=self.clock.seconds,
             max_ages=MAX_AGES,
             aliases=aliases,
+            rules=rules,
             trusted_proxies=trusted_proxies,
             connections=connections,
         )
