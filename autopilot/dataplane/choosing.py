@@ -3,6 +3,7 @@
 It asks nobody and changes nothing, so that what would happen can be told without its happening.
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,7 +28,7 @@ from autopilot.policy.modelspec import (
 )
 from autopilot.policy.needs import Needs
 from autopilot.policy.picture import Picture
-from autopilot.policy.provider_member import bears
+from autopilot.policy.provider_member import NameList
 from autopilot.policy.rules import FREE, Rules
 from autopilot.policy.scene import Moment
 from autopilot.policy.stickiness import prefer
@@ -273,13 +274,13 @@ def arranged(
         order = Sifted(names=order, later=slow).last(order)
     if wishes.order is None:
         return order
-    front: dict[str, None] = {}
-    for item in wishes.order:
-        found = (
-            name for name in order if bears(model_behind(name, catalog), entry(name, catalog), item)
-        )
-        front.update(dict.fromkeys(found))
-    return (*front, *(name for name in order if name not in front))
+    first = NameList(wishes.order)
+
+    def place(name: str) -> float:
+        found = first.place(model_behind(name, catalog), entry(name, catalog))
+        return math.inf if found is None else found
+
+    return tuple(sorted(order, key=place))
 
 
 def _attempts(wishes: Wishes) -> int | None:

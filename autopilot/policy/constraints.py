@@ -15,7 +15,7 @@ from typing import NamedTuple
 from autopilot.policy.catalog import Model
 from autopilot.policy.errors import Code, Refusal
 from autopilot.policy.needs import Needs
-from autopilot.policy.provider_member import UNKNOWN_QUANTIZATION, bears
+from autopilot.policy.provider_member import UNKNOWN_QUANTIZATION, NameList
 from autopilot.policy.rules import Rules, confidential, within
 from autopilot.policy.traits import UNKNOWN
 from autopilot.policy.wishes import Wishes, listed
@@ -225,9 +225,10 @@ _STRUCTURED = frozenset({"structured_outputs", "structured_output"})
 
 
 def _among(member: str, names: tuple[str, ...]) -> Constraint:
+    among = NameList(names)
+
     def meets(name: str, model: Model | None) -> bool:
-        model_id = name if model is None else model.id
-        return any(bears(model_id, model, item) for item in names)
+        return among.place(name if model is None else model.id, model) is not None
 
     return Constraint(f"provider.{member}", meets)
 

@@ -46,6 +46,8 @@ SAMPLING = frozenset(
 SESSION_KEYS = ("prompt_cache_key", "session_id", "user")
 """Members that tell one conversation or person from others, most telling first."""
 
+_BEFORE = ("tools", "functions", "prompt")
+
 
 class Conversation(NamedTuple):
     """What `messages` show besides their length, in bytes.
@@ -153,10 +155,10 @@ def needs_in(members: list[Member], text: str, size: int) -> Needs:
     Of repeated members the last counts.
     """
     read = {member.name: member for member in members}
+    # What comes before the conversation: a model reads the definitions of tools as well.
+    before = sum(_length(read[name], text, size) for name in _BEFORE if name in read)
     length = prefix = 0
     images = False
-    if (prompt := read.get("prompt")) is not None:
-        length = _length(prompt, text, size)
     if (messages := read.get("messages")) is not None:
         said = messages.value
         conversed = _length(messages, text, size)
@@ -164,13 +166,13 @@ def needs_in(members: list[Member], text: str, size: int) -> Needs:
             images = said.images
             conversed = max(conversed - said.inlined, 0)
             prefix = 0 if said.since is None else max(conversed - said.since, 0)
-        length += conversed
+        length = conversed
     kind = _value(read, "response_format")
     most = _value(read, "max_tokens")
     answer = _value(read, "max_completion_tokens")
     return Needs(
-        prompt_tokens=length // BYTES_A_TOKEN,
-        prefix_tokens=prefix // BYTES_A_TOKEN,
+        prompt_tokens=(before + length) // BYTES_A_TOKEN,
+        prefix_tokens=(before + prefix if prefix else 0) // BYTES_A_TOKEN,
         completion_tokens=max(
             most if isinstance(most, int) else 0, answer if isinstance(answer, int) else 0
         ),

@@ -6,7 +6,7 @@ so that nobody believes that it was obeyed.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from autopilot.policy.catalog import Catalog, Model
 from autopilot.policy.errors import Code, Refusal
@@ -55,38 +55,64 @@ def provider_wishes(value: object, catalog: Catalog) -> Wishes:
     return wishes
 
 
-def bears(model_id: str, model: Model | None, name: str) -> bool:
-    """Whether `name`, an item of `order`, `only` or `ignore`, stands for the model."""
-    if name == model_id or (model is not None and name == model.chute_id):
-        return True
-    maker, slash, _rest = model_id.partition("/")
-    return bool(slash) and maker.lower() == name.lower()
+class NameList:
+    """The names in `order`, `only` or `ignore`, and which models they stand for."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._exact: dict[str, int] = {}
+        self._makers: dict[str, int] = {}
+        for place, name in enumerate(names):
+            self._exact.setdefault(name, place)
+            self._makers.setdefault(name.lower(), place)
+
+    def place(self, model_id: str, model: Model | None) -> int | None:
+        """Where the first name that stands for the model is; None if none does.
+
+        `model` is its catalogue entry, if it has one.
+        """
+        maker, slash, _rest = model_id.partition("/")
+        found = (
+            self._exact.get(model_id),
+            None if model is None or model.chute_id is None else self._exact.get(model.chute_id),
+            self._makers.get(maker.lower()) if slash else None,
+        )
+        return min((place for place in found if place is not None), default=None)
 
 
 def _check_names(wishes: Wishes, catalog: Catalog) -> None:
+    ignored = NameList(wishes.ignore or ())
     for member, names in (("order", wishes.order), ("only", wishes.only)):
-        if not catalog.models or names is None:
-            continue
-        unknown = [
-            name
-            for name in names
-            if not any(bears(model.id, model, name) for model in catalog.models)
-        ]
-        if unknown:
+        models = {name: _models(name, catalog) for name in names or ()}
+        unknown = [name for name, found in models.items() if not found]
+        if unknown and catalog.models:
             raise Refusal(
                 Code.UNKNOWN_MODEL,
                 f"'provider.{member}' names {listed(shown(name) for name in unknown)}, which is no "
                 "model, chute or maker of the catalogue. GET /v1/models lists those it knows.",
                 param=f"provider.{member}",
             )
-    both = set(wishes.ignore or ()) & {*(wishes.order or ()), *(wishes.only or ())}
-    if both:
-        raise Refusal(
-            Code.INVALID_WISH,
-            f"'provider.ignore' contradicts 'provider.order' or 'provider.only': "
-            f"{listed(shown(name) for name in sorted(both))} stands in both.",
-            param="provider.ignore",
-        )
+        both = [
+            name
+            for name, found in models.items()
+            if name in (wishes.ignore or ())
+            or (found and all(ignored.place(model.id, model) is not None for model in found))
+        ]
+        if both:
+            raise Refusal(
+                Code.INVALID_WISH,
+                f"'provider.ignore' contradicts 'provider.{member}': all that "
+                f"{listed(shown(name) for name in both)} stands for is ignored.",
+                param="provider.ignore",
+            )
+
+
+def _models(name: str, catalog: Catalog) -> list[Model]:
+    """The models of the catalogue for which `name` stands."""
+    exact = catalog.by_id.get(name) or catalog.by_chute_id.get(name)
+    if exact is not None:
+        return [exact]
+    maker = f"{name.lower()}/"
+    return [model for model in catalog.models if model.id.lower().startswith(maker)]
 
 
 def _refused(member: str, accepted: str) -> Refusal:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from autopilot.policy.picture import Picture
+from autopilot.policy.rules import FREE, Rules
 
 
 class NotReady(StrEnum):
@@ -24,7 +25,7 @@ MEANING = {
     NotReady.ALLOWLIST_EMPTY: "Every catalogue fetched so far listed no model.",
     NotReady.STALE_ALLOWLIST: "The model catalogue has not been refreshed for too long.",
     NotReady.NO_SNAPSHOT: "The utilization feed has never been fetched.",
-    NotReady.NO_CANDIDATES: "No model of the catalogue has an active instance.",
+    NotReady.NO_CANDIDATES: "No model that may be asked has an active instance.",
     NotReady.STALE_SNAPSHOT: "The utilization feed has not been refreshed for too long.",
 }
 
@@ -38,11 +39,16 @@ class MaxAges:
 
 
 def readiness(
-    picture: Picture, *, now: float, max_ages: MaxAges, draining: bool = False
+    picture: Picture,
+    *,
+    now: float,
+    max_ages: MaxAges,
+    draining: bool = False,
+    rules: Rules = FREE,
 ) -> NotReady | None:
     """The first reason that applies, in the order of `NotReady`; None when ready.
 
-    An age equal to its limit is still fresh.
+    An age equal to its limit is still fresh. A candidate that `rules` forbid is none.
     """
     if draining:
         return NotReady.DRAINING
@@ -54,7 +60,8 @@ def readiness(
         return NotReady.STALE_ALLOWLIST
     if picture.utilization_fetched_at is None:
         return NotReady.NO_SNAPSHOT
-    if not picture.order:
+    entries = picture.catalog.by_id
+    if not any(rules.allows(name, entries.get(name)) for name in picture.order):
         return NotReady.NO_CANDIDATES
     if now - picture.utilization_fetched_at > max_ages.utilization:
         return NotReady.STALE_SNAPSHOT

@@ -65,6 +65,7 @@ class Api:
         self._monotonic = monotonic
         self._max_ages = max_ages
         self._models = ModelList(aliases, rules)
+        self._rules = rules
         self._trusted_proxies = trusted_proxies
         self._connections = connections
 
@@ -75,6 +76,7 @@ class Api:
             now=self._monotonic(),
             max_ages=self._max_ages,
             draining=self._connections.draining,
+            rules=self._rules,
         )
 
     @app.route("/v1/chat/completions", methods=["POST"])

@@ -29,9 +29,9 @@ def user(content: Any) -> dict[str, Any]:
 
 def test_of_a_body_without_a_prompt_nothing_is_needed() -> None:
     assert needs() == Needs()
-    assert needs(messages=None, tools=None, response_format=None, stop=None, user=None) == Needs(
-        prompt_tokens=1
-    )
+    nulls = needs(messages=None, tools=None, response_format=None, stop=None, user=None)
+    # Two nulls are eight bytes.
+    assert nulls == Needs(prompt_tokens=2)
 
 
 @pytest.mark.parametrize("text", ["x" * 3000, "模型" * 500, '"' * 1500])
@@ -93,6 +93,16 @@ def test_a_long_name_of_a_picture_is_text() -> None:
 )
 def test_tools_are_needed_where_there_are_any(members: dict[str, Any], *, expected: bool) -> None:
     assert needs(**members).tools is expected
+
+
+def test_the_definitions_of_tools_are_part_of_the_prompt() -> None:
+    tools = [{"type": "function", "function": {"description": "x" * 3000}}]
+    size = len(json.dumps(tools))
+    assert needs(tools=tools).prompt_tokens == size // 3
+    history = [user("a"), {"role": "assistant", "content": "b"}]
+    both = needs(functions=tools, messages=history)
+    assert both.prompt_tokens == both.prefix_tokens == (size + len(json.dumps(history))) // 3
+    assert needs(tools=tools, messages=[user("a")]).prefix_tokens == 0
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from autopilot.policy.catalog import Utilization
 from autopilot.policy.picture import Picture
 from autopilot.policy.readiness import MEANING, MaxAges, NotReady, readiness
+from autopilot.policy.rules import Rules
 from autopilot.testing import picture_of
 
 from .strategies import steady
@@ -68,6 +69,15 @@ def test_before_the_first_fetch_nothing_is_ready() -> None:
 )
 def test_the_first_reason_that_applies_is_told(known: Picture, reason: NotReady | None) -> None:
     assert readiness(known, now=100.0, max_ages=LIMITS) is reason
+
+
+def test_a_candidate_that_the_operator_forbids_is_none() -> None:
+    def ready(rules: Rules) -> NotReady | None:
+        return readiness(picture(order=("org/a", "org/b")), now=100.0, max_ages=LIMITS, rules=rules)
+
+    assert ready(Rules(deny=("*/a",))) is None
+    assert ready(Rules(deny=("*/a", "*/b"))) is NotReady.NO_CANDIDATES
+    assert ready(Rules(tee=True)) is NotReady.NO_CANDIDATES
 
 
 def test_an_age_that_equals_its_limit_is_still_fresh() -> None:

@@ -14,7 +14,7 @@ from autopilot.policy.catalog import Catalog, Model
 from autopilot.policy.chatbody import parse_body
 from autopilot.policy.errors import Code, Refusal
 from autopilot.policy.modelspec import Alias, Direct, PreferenceList
-from autopilot.policy.provider_member import MAX_NAMES, bears, provider_wishes
+from autopilot.policy.provider_member import MAX_NAMES, NameList, provider_wishes
 from autopilot.policy.wish_headers import Accepted, header_wishes
 from autopilot.policy.wishes import NOTHING, Wishes, merge, shown
 
@@ -158,10 +158,31 @@ def test_a_name_that_fits_nothing_is_refused_unless_nothing_is_known(member: str
 
 
 @pytest.mark.parametrize("member", ["order", "only"])
-def test_what_is_ignored_cannot_be_asked_for(member: str) -> None:
-    refusal = refused({member: ["plain", "org"], "ignore": ["org"]})
+@pytest.mark.parametrize(
+    ("names", "ignored", "told"),
+    [
+        (["plain", "org"], ["org"], "'org'"),
+        (["plain", "chute-a"], ["Org/a"], "'chute-a'"),
+        (["plain", "org/b"], ["ORG"], "'org/b'"),
+        (["plain", "org"], ["org/b", "Org/a"], "'org'"),
+        (["plain", "org"], ["org/b"], None),
+        (["plain", "org"], ["no/such"], None),
+    ],
+)
+def test_what_is_ignored_cannot_be_asked_for(
+    member: str, names: list[str], ignored: list[str], told: str | None
+) -> None:
+    if told is None:
+        assert provider(**{member: names, "ignore": ignored}).ignore == tuple(ignored)
+        return
+    refusal = refused({member: names, "ignore": ignored})
     assert (refusal.code, refusal.body.param) == (Code.INVALID_WISH, "provider.ignore")
-    assert "'org'" in refusal.body.message
+    assert f"all that {told} stands for" in refusal.body.message
+
+
+def test_without_a_catalogue_a_name_that_is_ignored_is_still_a_contradiction() -> None:
+    refusal = refused({"order": ["x"], "ignore": ["x"]}, Catalog())
+    assert refusal.code is Code.INVALID_WISH
 
 
 @pytest.mark.parametrize(
@@ -176,8 +197,10 @@ def test_what_is_ignored_cannot_be_asked_for(member: str) -> None:
     ],
 )
 def test_a_model_bears_its_id_its_chute_and_its_maker(name: str, *, borne: bool) -> None:
-    assert bears("Org/a", CATALOG.by_id["Org/a"], name) is borne
-    assert bears("plain", CATALOG.by_id["plain"], "plain")
+    names = NameList(["plain", name])
+    assert names.place("Org/a", CATALOG.by_id["Org/a"]) == (1 if borne else None)
+    assert names.place("plain", CATALOG.by_id["plain"]) == 0
+    assert NameList(["org", "Org/a"]).place("Org/a", None) == 0
 
 
 # As a body's values are read, in which a number may have any number of digits.

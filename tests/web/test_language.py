@@ -140,3 +140,12 @@ def test_what_the_operator_does_not_allow_is_refused_and_not_listed() -> None:
             assert_refused(bench.client().get(f"/v1/models/{TWO}"), 404, "not_found")
             assert bench.call(post(chat(ALIAS))).status == 200
             assert bench.asked == [ONE]
+            assert bench.client().get("/readyz").status == 200
+
+
+def test_a_router_that_may_ask_nobody_is_not_ready() -> None:
+    with answering(Rules(allow=("other/*",))) as bench:
+        assert_refused(bench.client().get("/readyz"), 503, "no_candidates")
+        answer = bench.call(post(chat(ALIAS)))
+        assert_refused(answer, 503, "no_candidates")
+        assert "ALLOW_MODELS" in answer.json["error"]["message"]
