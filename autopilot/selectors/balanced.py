@@ -36,8 +36,12 @@ from autopilot.policy.scene import Moment, Scene
 SLOTS = 20.0
 """Requests that an instance serves at once, see above."""
 
-NEAR = 0.5
-"""How far behind the best a near-equal may be while the feed is fresh, as a share of it."""
+NEAR = 0.9
+"""How far behind the best a near-equal may be while the feed is fresh, as a share of it.
+
+Wide, since they are drawn in proportion: on the feed of 2026-02-18, where one chute has four times as
+much free as the next, half would leave it alone, and everybody would go there as with `capacity`.
+"""
 
 LEAST_ROOM = 0.02
 """What share of a full chute is counted as free: answers end, and of more instances more do."""

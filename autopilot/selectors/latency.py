@@ -14,10 +14,10 @@ For a prompt of one size class, in seconds:
     expected   = first byte + lost
 
 `idle` are the seconds of an idle chute for a class, so that what was measured with prompts of other sizes
-tells of this one too. Prior times are scale * (1 + FULL_SLOWDOWN * busy ** BEND), `scale` being how much
-slower than expected the models turned out that were measured. `failing` is
-(measured * weight + refusing) / (weight + 1), at most 0.95; lost is what failed attempts cost until one
-succeeds.
+tells of this one too. Prior times are scale * (1 + FULL_SLOWDOWN * busy ** BEND), where what `scale` is
+multiplied by is rounded to halves; `scale` is how much slower than expected the models turned out that
+were measured. `failing` is (measured * weight + refusing) / (weight + 1), at most 0.95; lost is what
+failed attempts cost until one succeeds.
 """
 
 import math
@@ -35,6 +35,7 @@ from autopilot.selectors.measuring import (
     Expected,
     believed,
     by_cost,
+    coarse,
     failing_of,
     scale_of,
     share_worse,
@@ -64,7 +65,7 @@ _IDLE = tuple(
 
 def _slowdown(outlook: Outlook, trust: float) -> float:
     """How many times the seconds of an idle chute are expected of one that is as busy."""
-    return 1.0 + FULL_SLOWDOWN * math.pow(outlook.busy_at(trust), BEND)
+    return coarse(1.0 + FULL_SLOWDOWN * math.pow(outlook.busy_at(trust), BEND))
 
 
 def _lost(failing: float) -> float:

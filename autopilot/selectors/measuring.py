@@ -19,6 +19,9 @@ PRIOR_WEIGHT = 1.0
 MOST_FAILING = 0.95
 """A model that fails always is as one that fails so often: odds are finite."""
 
+SLOWDOWN_STEPS = 2
+"""Steps in which a busy chute is expected to be slower by once an idle one's time."""
+
 _LEAST = 1e-6
 
 
@@ -37,6 +40,15 @@ class Expected:
         """That of all `outlooks`, where `value` tells how slow or fast one is expected to be."""
         pairs = [(value(each, trust), each.refusing_at(trust)) for each in outlooks]
         return cls(trust, tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))
+
+
+def coarse(slowdown: float) -> float:
+    """How much slower than an idle one a chute is expected to be, rounded.
+
+    The feed tells no more; and chutes that are about as busy then stay in the order of the contract,
+    which knows how much room they have, instead of all requests going to the smallest of the idle ones.
+    """
+    return round(slowdown * SLOWDOWN_STEPS) / SLOWDOWN_STEPS
 
 
 def scale_of(seen: Sequence[Mean | None], expected: Sequence[float]) -> float:

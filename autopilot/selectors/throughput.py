@@ -12,7 +12,8 @@ In bytes of a streamed answer per second:
     expected = pace * (1 - failing)
 
 `failing` is (measured * weight + refusing) / (weight + 1), at most 0.95: a failed attempt streams
-nothing. `scale` is how much faster than expected the models turned out that were measured.
+nothing. What `IDLE_PACE` is divided by is rounded to halves; `scale` is how much faster than expected the
+models turned out that were measured.
 """
 
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from autopilot.selectors.measuring import (
     Expected,
     believed,
     by_cost,
+    coarse,
     failing_of,
     scale_of,
     share_worse,
@@ -43,7 +45,7 @@ FULL_SLOWDOWN = 1.0
 
 def _pace(outlook: Outlook, trust: float) -> float:
     """What is expected of a chute that is as busy."""
-    return IDLE_PACE / (1.0 + FULL_SLOWDOWN * outlook.busy_at(trust))
+    return IDLE_PACE / coarse(1.0 + FULL_SLOWDOWN * outlook.busy_at(trust))
 
 
 class _View:

@@ -41,6 +41,11 @@ def test_where_nothing_was_measured_the_busier_chute_is_expected_to_be_slower() 
     assert order == ("org/idle", "org/half", "org/full")
 
 
+def test_chutes_about_as_busy_stay_in_the_order_of_the_contract_which_knows_their_room() -> None:
+    scene = scene_of(chute("org/large", 40, busy=0.2), chute("org/small", 1, busy=0.0))
+    assert Latency().plan(scene).order(moment(Timings())) == scene.names
+
+
 def test_a_model_that_was_never_asked_is_not_taken_for_quick_because_all_are_slower() -> None:
     seen = {"org/a": Mean(5.0, 8.0), "org/b": Mean(8.0, 8.0)}
     plan = Latency().plan(ALIKE)
@@ -81,7 +86,8 @@ def test_the_terms_add_up_to_the_seconds_by_the_formula_of_the_docstring() -> No
         size=1, first_byte={"org/a": Mean(4.0, 3.0)}, failures={"org/a": Mean(0.5, 2.0)}
     )
     terms = Latency().plan(scene).terms("org/a", moment(seen, tokens=2_000))
-    assert terms["prior_times"] == pytest.approx(terms["scale"] * (1 + 5 * 0.5**3))
+    # 1 + 5 * 0.5 ** 3 is 1.625, in halves.
+    assert terms["prior_times"] == pytest.approx(terms["scale"] * 1.5)
     # One observation of this class is all there is of all classes.
     times = 4.0 / terms["idle_seconds"]
     assert terms["observed_all_sizes_times"] == pytest.approx(times)

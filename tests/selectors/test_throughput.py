@@ -31,6 +31,11 @@ def test_where_nothing_was_measured_a_fuller_batch_is_expected_to_be_slower() ->
     assert order == ("org/idle", "org/half", "org/full")
 
 
+def test_chutes_about_as_busy_stay_in_the_order_of_the_contract_which_knows_their_room() -> None:
+    scene = scene_of(chute("org/large", 40, busy=0.2), chute("org/small", 1, busy=0.0))
+    assert Throughput().plan(scene).order(moment(Timings())) == scene.names
+
+
 def test_a_model_that_was_never_asked_is_not_taken_for_fast_because_all_are_slower() -> None:
     seen = {"org/b": Mean(1_500.0, 8.0), "org/a": Mean(500.0, 8.0)}
     assert Throughput().plan(ALIKE).order(moment(timings_of(pace=seen)))[0] == "org/b"
