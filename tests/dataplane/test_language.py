@@ -41,6 +41,7 @@ from tests.routers import router_over
 
 ALIAS = "test/Auto"
 TEXT, SEES = frozenset({"text"}), frozenset({"text", "image"})
+SEED = frozenset({"seed"})
 TOOLS = frozenset({"tools", "json_mode", "structured_outputs"})
 
 
@@ -55,7 +56,7 @@ def traits(
 MODELS = {
     "Zen/z": traits(0.5, 40_000, tee=True, modalities=TEXT, features=TOOLS, quantization="fp8"),
     "zen/y": traits(0.1, 200_000, modalities=SEES, features=frozenset(), quantization="bf16"),
-    "big/x": traits(2.0, 1_000_000, tee=True, modalities=SEES, features=TOOLS),
+    "big/x": traits(2.0, 1_000_000, tee=True, modalities=SEES, features=TOOLS, parameters=SEED),
     "mum/w": Traits(),
     "big/v": traits(0.2, 20_000, tee=True, modalities=TEXT, features=TOOLS),
     "idle/u": traits(0.01, 9_000, tee=True, features=frozenset({"json_mode"})),
@@ -364,6 +365,57 @@ def test_slow_models_are_asked_late_if_that_is_wished() -> None:
 
 def test_a_slow_model_that_is_put_first_by_name_stays_there() -> None:
     assert Bench().ask(ALIAS, provider={"order": [V], "preferred_max_latency": 1})[0] == V
+
+
+@pytest.mark.parametrize(
+    ("model", "provider", "first"),
+    [
+        (ALIAS, {"sort": "latency"}, Z),
+        (f"{Y},chute-{V},{X}", {"sort": "latency"}, f"chute-{V}"),
+        (f"{Y},{V},{X}", {}, Y),
+        # The client's own order counts, in which a selector has no say.
+        (ALIAS, {"sort": "latency", "order": [V]}, Y),
+        (f"{V},{Y},{X}", {"sort": "latency", "order": [V]}, Y),
+    ],
+)
+def test_a_place_is_weighed_where_a_selector_made_the_order(
+    model: str, provider: dict[str, object], first: str
+) -> None:
+    bench = Bench()
+    served = bench.route(json.dumps({"model": f"{Y},"}).encode())
+    bench.platform.posted[-1].answer.callback(FakeResponse().send(b"data: [DONE]\n\n").end())
+    assert served.called
+    assert bench.ask(model, provider=provider)[0] == first
+
+
+_REQUESTS = st.fixed_dictionaries(
+    {"model": st.sampled_from([ALIAS, f"{ALIAS}:tee", f"{ALIAS}:cost", f"{V},{ALIAS}"])},
+    optional={
+        "messages": st.just(IMAGE),
+        "tools": st.just([{"type": "function"}]),
+        "response_format": st.sampled_from([{"type": "json_object"}, {"type": "json_schema"}]),
+        "max_tokens": st.sampled_from([15_000, 30_000, 100_000, 2_000_000]),
+        "prompt": st.sampled_from(["x" * 30_000, "x" * 150_000]),
+        "seed": st.just(1),
+        "provider": st.sampled_from(
+            [{"require_parameters": True}, {"require_parameters": True, "only": ["big"]}]
+        ),
+    },
+)
+
+
+def asked_of(bench: Bench, request: dict[str, Any], client: tuple[str, str]) -> list[str]:
+    members = dict(request)
+    return bench.ask(members.pop("model"), client, **members)
+
+
+@steady
+@given(requests=st.lists(_REQUESTS, min_size=2, max_size=6))
+def test_what_was_asked_for_before_changes_nothing(requests: list[dict[str, Any]]) -> None:
+    shared = Bench()
+    for number, request in enumerate(requests):
+        client = ("Authorization", f"Bearer {number}")
+        assert asked_of(shared, request, client) == asked_of(Bench(), request, client)
 
 
 _CLIENT = st.fixed_dictionaries(
