@@ -202,6 +202,7 @@ def make_service(
         cors=Cors(settings.cors_allow_origins),
         refused=refusal_recorder(metrics, monotonic),
         reactor=reactor,
+        monotonic=monotonic,
     )
     listener = Listener(
         reactor,

@@ -147,26 +147,22 @@ class Api:
             request_id=request.request_id.decode("ascii"),
             metrics=self._metrics,
             clock=self._monotonic,
+            received_at=request.received_at,
         )
         try:
             await self._router.route(self._incoming(request, path), downstream, journal)
         except CancelledError:
             if downstream.begun or downstream.lost_as is not End.SHUTDOWN:
                 raise
-            body = _draining()
-            journal.refused(body.status, body.code)
-            request.answer(body)
+            _refuse(request, _draining(), journal)
         except Refusal as refusal:
-            journal.refused(refusal.body.status, refusal.body.code)
-            request.answer(refusal.body)
+            _refuse(request, refusal.body, journal)
         except Exception:  # noqa: BLE001 - Klein would end a stream cleanly with an HTML page
             _log.failure("unexpected error in an exchange")
             if downstream.begun:
                 downstream.break_off()
             else:
-                body = _internal_error()
-                journal.refused(body.status, body.code)
-                request.answer(body)
+                _refuse(request, _internal_error(), journal)
         finally:
             journal.close()
         if downstream.broken:
@@ -198,6 +194,14 @@ class Api:
             forwarded_for=[value.decode("latin-1") for value in forwarded],
             trusted_proxies=self._trusted_proxies,
         )
+
+
+def _refuse(request: AutopilotRequest, error: ErrorBody, journal: Journal) -> None:
+    """Answer with `error`, and with what came before it."""
+    journal.refused(error.status, error.code)
+    for name, value in journal.told():
+        request.setHeader(name, value)
+    request.answer(error)
 
 
 def _draining() -> ErrorBody:

@@ -371,6 +371,7 @@ class Bench:
             cors=Cors(origins),
             refused=refusal_recorder(self.metrics, self.clock.seconds),
             reactor=self.clock,
+            monotonic=self.clock.seconds,
         )
 
     def __enter__(self) -> Self:
