@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from autopilot.dataplane.choosing import Chooser, Limits
 from autopilot.dataplane.engine import Engine
+from autopilot.dataplane.explaining import Explainer
 from autopilot.dataplane.learning import Learned
 from autopilot.dataplane.planning import Planner
 from autopilot.dataplane.redis_link import RedisLink, redis_endpoint
@@ -32,6 +33,7 @@ class Routing:
     """The router, and those of its parts that others need too."""
 
     router: Router
+    explainer: Explainer
     sticky: IStickyStore
 
 
@@ -86,7 +88,8 @@ def make_routing(
     )
     secret = _sticky_secret(settings, share)
     router = Router(engine, source, chooser, sticky, learned, secret=secret)
-    return Routing(router=router, sticky=sticky)
+    explainer = Explainer(source, planner, chooser, sticky, learned, secret=secret, now=monotonic)
+    return Routing(router=router, explainer=explainer, sticky=sticky)
 
 
 def rules_of(settings: Settings) -> Rules:

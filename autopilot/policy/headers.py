@@ -20,6 +20,7 @@ ATTEMPTS = OWN_PREFIX + b"attempts"
 SERVER_TIMING = b"server-timing"
 SHOULD_RETRY = b"x-should-retry"
 RETRY_AFTER = b"retry-after"
+EXPLAIN_FOR = b"x-chutes-autopilot-explain-for"
 
 _HOP_BY_HOP = frozenset(
     {

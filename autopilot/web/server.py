@@ -24,6 +24,8 @@ RefusalRecorder = Callable[[bytes, ErrorBody], None]
 
 SERVER_NAME = b"chutes-autopilot"
 
+NOTHING_HERE = "There is nothing at this path."
+
 
 def reason_phrase(status: int) -> bytes:
     """The registered phrase of `status`; Twisted's own table lacks 429 and others (RFC 6585)."""
@@ -199,7 +201,7 @@ class AutopilotSite(Site):
         if preflight is not None:
             return preflight
         if not routable(request.path):
-            return Refused(Refusal(Code.NOT_FOUND, "There is nothing at this path."))
+            return Refused(Refusal(Code.NOT_FOUND, NOTHING_HERE))
         resource: IResource = super().getResourceFor(request)
         return resource
 
