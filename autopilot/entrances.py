@@ -6,6 +6,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource
 
+from autopilot.dataplane.decisions import Decisions
 from autopilot.dataplane.journal import refusal_recorder
 from autopilot.interfaces import IPictureSource, Seconds
 from autopilot.ledger import Ledger
@@ -57,8 +58,12 @@ def make_entrances(
     share: Share | None,
     reactor: Any,
     monotonic: Seconds,
+    wall: Seconds,
 ) -> tuple[Entrance, ...]:
-    """The router's entrance first, then the operator's if he has one of his own."""
+    """The router's entrance first, then the operator's if he has one of his own.
+
+    `wall` dates decisions, for people.
+    """
     limits = _limits(settings)
     ledger = Ledger() if share is None else share.ledger
     connections = Connections(limits, ledger)
@@ -68,6 +73,8 @@ def make_entrances(
     )
     metrics.limits(requests=settings.max_concurrent_requests, max_ages=max_ages)
     trusted_proxies = settings.trusted_proxy_cidrs if settings.trust_proxy_headers else ()
+    opened = settings.admin_token or settings.admin_listen_addr is not None
+    decisions = Decisions(wall) if opened else None
     api = Api(
         routing.router,
         source,
@@ -79,18 +86,21 @@ def make_entrances(
         rules=rules_of(settings),
         trusted_proxies=trusted_proxies,
         connections=connections,
+        decisions=decisions,
     )
     metrics.watch_readiness(api.not_ready)
-    admin = AdminApi(
-        routing.explainer,
-        worker=ledger.slot,
-        not_ready=api.not_ready,
-        trusted_proxies=trusted_proxies,
-        authorized=bool(settings.admin_token),
-    ).app.resource()
-    apart = settings.admin_listen_addr
     root: IResource = api.app.resource()
-    if apart is None and settings.admin_token:
+    admin: IResource | None = None
+    if decisions is not None:
+        admin = AdminApi(
+            routing.explainer,
+            decisions,
+            worker=ledger.slot,
+            not_ready=api.not_ready,
+            trusted_proxies=trusted_proxies,
+            authorized=bool(settings.admin_token),
+        ).app.resource()
+    if admin is not None and settings.admin_listen_addr is None:
         root = AdminDoor(admin, token=settings.admin_token, others=root)
     site = AutopilotSite(
         root,
@@ -111,7 +121,8 @@ def make_entrances(
         ),
         connections=connections,
     )
-    if apart is None:
+    apart = settings.admin_listen_addr
+    if admin is None or apart is None:
         return (main,)
     few = replace(
         limits,

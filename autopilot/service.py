@@ -159,6 +159,7 @@ def make_service(
         share=share,
         reactor=reactor,
         monotonic=monotonic,
+        wall=wall,
     )
     service = AutopilotService(settings, reactor, entrances=entrances, forced=forced)
     # Stopped in the reverse order: the listeners first, the pools last.

@@ -5,11 +5,12 @@ are a promise (README, "Why that model?"). What is not known is null; no number 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from autopilot.dataplane.choosing import Choice, Options
+from autopilot.metrics import OTHER, Mode
 from autopilot.policy.affinity import HYSTERESIS
 from autopilot.policy.errors import Refusal
 from autopilot.policy.modelspec import Alias, Direct, ModelSpec, PreferenceList, model_behind
@@ -24,7 +25,11 @@ from autopilot.policy.traits import UNKNOWN, Traits
 Account = dict[str, Any]
 Terms = Mapping[str, Mapping[str, float]]
 
-MODES: Mapping[type[ModelSpec], str] = {Alias: "alias", PreferenceList: "list", Direct: "direct"}
+MODES: Mapping[type[ModelSpec], Mode] = {
+    Alias: Mode.ALIAS,
+    PreferenceList: Mode.LIST,
+    Direct: Mode.DIRECT,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +66,7 @@ def order(names: Sequence[str], view: View, terms: Terms) -> list[Account]:
         {
             "rank": rank,
             "model": name,
-            "terms": {term: _number(value) for term, value in terms.get(name, {}).items()},
+            "terms": _finite(terms.get(name, {})),
             **_known(model_behind(name, catalog), view, scores),
         }
         for rank, name in enumerate(names, 1)
@@ -77,6 +82,21 @@ def choice(chosen: Choice, view: View, terms: Terms) -> Account:
         "sticky": _sticky(chosen),
         "candidates": list(chosen.candidates),
         "refusal": None,
+    }
+
+
+def decision(chosen: Choice, terms: Terms, label: Callable[[str], str | None]) -> Account:
+    """What was chosen, in little, for somebody who asks later; `label` names a model as logs do."""
+    sticky = _sticky(chosen)
+    if sticky is not None and sticky["model"] is not None:
+        sticky["model"] = label(sticky["model"]) or OTHER
+    return {
+        "selector": chosen.options.selector,
+        "candidates": [
+            {"model": label(name) or OTHER, "terms": _finite(terms.get(name, {}))}
+            for name in chosen.candidates
+        ],
+        "sticky": sticky,
     }
 
 
@@ -118,7 +138,7 @@ def _sticky(chosen: Choice) -> Account | None:
 
 def _asked_for(options: Options) -> Account:
     return {
-        "mode": MODES[type(options.spec)],
+        "mode": MODES[type(options.spec)].value,
         "selector": options.selector,
         "needs": _needs(options.needs),
     }
@@ -197,6 +217,10 @@ def _traits(traits: Traits) -> Account:
             "cached_prompt": price.cached_prompt,
         },
     }
+
+
+def _finite(terms: Mapping[str, float]) -> Account:
+    return {term: _number(value) for term, value in terms.items()}
 
 
 def _age(moment: float | None, now: float) -> float | None:

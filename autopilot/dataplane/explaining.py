@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from autopilot.dataplane import account
 from autopilot.dataplane.account import Account, View
-from autopilot.dataplane.choosing import Chooser, Options
+from autopilot.dataplane.choosing import Chooser
 from autopilot.dataplane.learning import Learned
 from autopilot.dataplane.planning import Planner
 from autopilot.dataplane.router import Incoming, key_of
@@ -88,7 +88,9 @@ class Explainer:
         view = self._view(picture, options.moment)
         return {
             **account.knowledge(view),
-            **account.choice(self._chooser.choose(options, sticky), view, self._terms(options)),
+            **account.choice(
+                self._chooser.choose(options, sticky), view, self._chooser.terms(options)
+            ),
         }
 
     def _view(self, picture: Picture, moment: Moment | None) -> View:
@@ -97,12 +99,4 @@ class Explainer:
             moment=self._planner.moment(picture, Needs()) if moment is None else moment,
             rests=dict(self._learned.rests.items()),
             now=self._now(),
-        )
-
-    def _terms(self, options: Options) -> account.Terms:
-        if options.selector is None or options.moment is None:
-            return {}
-        picture = options.picture
-        return self._planner.terms(
-            picture, options.names, options.moment, selector=options.selector
         )

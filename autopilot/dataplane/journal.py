@@ -10,6 +10,8 @@ from typing import ParamSpec
 
 from twisted.logger import Logger
 
+from autopilot.dataplane.account import Account
+from autopilot.dataplane.decisions import Decisions
 from autopilot.interfaces import Seconds
 from autopilot.logs import say
 from autopilot.metrics import OTHER, Metrics, Mode, Phase
@@ -59,7 +61,8 @@ def _never_raises(method: Callable[P, None]) -> Callable[P, None]:
 class Journal:
     """Open from the moment the whole request is in until `close`, which must be called once.
 
-    `received_at` is that moment by `clock`, where it is not now.
+    `received_at` is that moment by `clock`, where it is not now. `decisions` keeps the story, if anybody
+    may ask for it.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Journal:
         metrics: Metrics,
         clock: Seconds,
         received_at: float | None = None,
+        decisions: Decisions | None = None,
     ) -> None:
         self.mode = Mode.NONE
         self.label: Label = lambda _name: None
@@ -79,6 +83,8 @@ class Journal:
         self._clock = clock
         self._started = clock() if received_at is None else received_at
         self._waited = 0.0
+        self._decisions = decisions
+        self._decision: Account = {}
         self._attempts: list[AttemptRecord] = []
         self._selected: str | None = None
         self._status: int | None = None
@@ -94,6 +100,16 @@ class Journal:
         self._place = place
         if place is not None:
             self._metrics.places.labels(place=place.value).inc()
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether anybody may ask for this story later."""
+        return self._decisions is not None
+
+    @_never_raises
+    def decided(self, decision: Callable[[], Account]) -> None:
+        """What was chosen, for who asks later; see `autopilot.dataplane.account`."""
+        self._decision = decision()
 
     @_never_raises
     def attempted(
@@ -200,6 +216,28 @@ class Journal:
             bytes=self._bytes,
             ms=_milliseconds(duration),
         )
+        if self._decisions is not None:
+            self._decisions.keep(self._request_id, self._whole(duration))
+
+    def _whole(self, seconds: float) -> Account:
+        return {
+            "mode": self.mode.value,
+            **self._decision,
+            "attempts": [
+                {
+                    "model": attempt.model,
+                    "outcome": attempt.outcome.value,
+                    "seconds": round(attempt.seconds, 6),
+                    "rest_s": None if attempt.rest is None else round(attempt.rest, 3),
+                }
+                for attempt in self._attempts
+            ],
+            "selected": self._selected,
+            "status": self._status,
+            "code": self._code,
+            "end": None if self._end is None else self._end.value,
+            "seconds": round(seconds, 6),
+        }
 
 
 def refusal_recorder(metrics: Metrics, clock: Seconds) -> Callable[[bytes, ErrorBody], None]:

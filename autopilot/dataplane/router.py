@@ -8,21 +8,20 @@ from functools import partial
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from autopilot.dataplane.choosing import Chooser
+from autopilot.dataplane import account
+from autopilot.dataplane.choosing import Choice, Chooser
 from autopilot.dataplane.engine import Engine, note_left
 from autopilot.dataplane.exchange import Exchange
 from autopilot.dataplane.journal import Journal
 from autopilot.dataplane.learning import Learned
 from autopilot.dataplane.sticky import Affinity
 from autopilot.interfaces import IDownstream, IPictureSource, IStickyStore
-from autopilot.metrics import Mode, Phase
+from autopilot.metrics import Phase
 from autopilot.policy.affinity import session_in
 from autopilot.policy.chatbody import ChatBody, parse_body
 from autopilot.policy.headers import Fields, bearer_token, upstream_fields
-from autopilot.policy.modelspec import Alias, Direct, PreferenceList, catalog_id, model_behind
+from autopilot.policy.modelspec import Direct, catalog_id, model_behind
 from autopilot.policy.stickiness import client_key
-
-MODES = {Alias: Mode.ALIAS, PreferenceList: Mode.LIST, Direct: Mode.DIRECT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +81,7 @@ class Router:
         options = self._chooser.options(body, picture, incoming.fields)
         if isinstance(options.spec, Direct) and options.spec.name != body.model:
             body = body.renamed(options.spec.name)
-        journal.mode = MODES[type(options.spec)]
+        journal.mode = account.MODES[type(options.spec)]
         journal.label = partial(catalog_id, catalog=picture.catalog)
         affinity: Affinity | None = None
         sticky: str | None = None
@@ -97,6 +96,8 @@ class Router:
                 raise
         choice = self._chooser.choose(options, sticky)
         journal.chosen(choice.candidates, choice.place)
+        if journal.is_kept:
+            journal.decided(lambda: self._decision(choice, journal))
         return Exchange(
             path=incoming.path,
             fields=upstream_fields(incoming.fields, request_id=incoming.request_id),
@@ -107,6 +108,10 @@ class Router:
             model_of=partial(model_behind, catalog=picture.catalog),
             needs=options.needs,
         )
+
+    def _decision(self, choice: Choice, journal: Journal) -> account.Account:
+        terms = self._chooser.terms(choice.options, choice.candidates)
+        return account.decision(choice, terms, journal.label)
 
 
 def key_of(incoming: Incoming, body: ChatBody, secret: bytes) -> bytes:

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 
+from autopilot.dataplane.decisions import Decisions
 from autopilot.dataplane.explaining import Explainer
 from autopilot.dataplane.router import Incoming
 from autopilot.policy.clientaddress import Network
@@ -33,11 +34,11 @@ _AUTHORIZATION = b"authorization"
 
 
 class AdminApi:
-    """Answers with what `explainer` tells. `worker` is the slot of this process among the service's.
+    """Answers with what `explainer` tells and `decisions` keeps.
 
-    `not_ready` gives why `/readyz` says no, None if it does not. Whose places are looked up is told by
-    the request's own `Authorization`, or by `EXPLAIN_FOR`, which alone counts where `authorized`: the
-    other is the operator's then.
+    `worker` is the slot of this process among the service's; `not_ready` gives why `/readyz` says no,
+    None if it does not. Whose places are looked up is told by the request's own `Authorization`, or by
+    `EXPLAIN_FOR`, which alone counts where `authorized`: the other is the operator's then.
     """
 
     app = Klein()
@@ -46,6 +47,7 @@ class AdminApi:
     def __init__(
         self,
         explainer: Explainer,
+        decisions: Decisions,
         *,
         worker: int,
         not_ready: Callable[[], NotReady | None],
@@ -53,6 +55,7 @@ class AdminApi:
         authorized: bool,
     ) -> None:
         self._explainer = explainer
+        self._decisions = decisions
         self._worker = worker
         self._not_ready = not_ready
         self._trusted_proxies = trusted_proxies
@@ -67,6 +70,19 @@ class AdminApi:
     async def explain(self, request: AutopilotRequest) -> bytes:
         """What would be done with the request's body, and why."""
         return self._answer(request, await self._explainer.explain(self._incoming(request)))
+
+    @app.route("/autopilot/decisions/<path:request_id>", methods=["GET", "HEAD"])
+    def decision(self, request: AutopilotRequest, request_id: str) -> bytes:
+        """What was decided for a request that is over."""
+        text = self._decisions.find(request_id)
+        if text is None:
+            raise Refusal(
+                Code.NOT_FOUND,
+                "This process keeps no decision for such a request: it is not over, was another "
+                "worker's, or is too long ago.",
+            )
+        # Spliced: both are JSON objects, and the second was made by us.
+        return request.prepare(_OK, b'{"worker": %d, %s' % (self._worker, text[1:]))
 
     @app.handle_errors(Exception)
     def failed(self, request: IRequest, failure: Failure) -> bytes:

@@ -9,6 +9,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 
+from autopilot.dataplane.decisions import Decisions
 from autopilot.dataplane.journal import Journal
 from autopilot.dataplane.router import Router
 from autopilot.interfaces import IPictureSource, Seconds
@@ -37,7 +38,10 @@ _EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
 
 
 class Api:
-    """Everything an HTTP client can reach. `trusted_proxies` may name the client's address."""
+    """Everything an HTTP client can reach. `trusted_proxies` may name the client's address.
+
+    `decisions` keeps what was decided, where somebody may ask for it.
+    """
 
     app = Klein()
     # werkzeug would redirect a doubled slash. No rule ends in a slash, so that with strict slashes
@@ -57,6 +61,7 @@ class Api:
         rules: Rules = FREE,
         trusted_proxies: Sequence[Network],
         connections: Connections,
+        decisions: Decisions | None = None,
     ) -> None:
         self._router = router
         self._source = source
@@ -68,6 +73,7 @@ class Api:
         self._rules = rules
         self._trusted_proxies = trusted_proxies
         self._connections = connections
+        self._decisions = decisions
 
     def not_ready(self) -> NotReady | None:
         """Why traffic should not be sent here now; None when it should."""
@@ -135,6 +141,7 @@ class Api:
             metrics=self._metrics,
             clock=self._monotonic,
             received_at=request.received_at,
+            decisions=self._decisions,
         )
         try:
             await self._router.route(

@@ -34,6 +34,7 @@ from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from autopilot.dataplane.choosing import Limits
+from autopilot.dataplane.decisions import Decisions
 from autopilot.dataplane.journal import refusal_recorder
 from autopilot.interfaces import ISelector, IStickyStore, IUpstream
 from autopilot.logs import observer
@@ -362,6 +363,7 @@ class Bench:
         )
         limits = replace(client_limits or LIMITS, body_bytes=limit)
         connections = self.connections = Connections(limits)
+        self.decisions = Decisions(self.clock.seconds)
         self.api = Api(
             self.routing.router,
             self.source,
@@ -373,6 +375,7 @@ class Bench:
             rules=rules,
             trusted_proxies=trusted_proxies,
             connections=connections,
+            decisions=self.decisions if admin is not None else None,
         )
         root: IResource = self.api.app.resource()
         if admin is not None:
@@ -408,6 +411,7 @@ class Bench:
         """What is opened to the operator."""
         api = AdminApi(
             self.routing.explainer,
+            self.decisions,
             worker=3,
             not_ready=self.api.not_ready,
             trusted_proxies=(),

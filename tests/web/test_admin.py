@@ -1,11 +1,13 @@
 """The routes that explain: to whom they are open, and that to everybody else they are not there."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from autopilot.interfaces import ISelector
+from autopilot.policy.picture import Picture
 from autopilot.selectors.capacity import Capacity
 from autopilot.testing import AlphabeticSelector, FakeResponse, picture_of
 from tests.web.harness import ALIAS, Answer, Bench, assert_refused, chat, head, post
@@ -270,3 +272,86 @@ class TestExplain:
             for_mine = [BEARER, ("X-Chutes-Autopilot-Explain-For", "Bearer mine")]
             assert explained(bench, chat(ALIAS), for_mine)["sticky"]["model"] == "org/two"
             assert explained(bench, chat(ALIAS), [BEARER])["sticky"]["model"] is None
+
+
+def decided(bench: Bench, request_id: str) -> Any:
+    return told(asked(bench, "GET", f"/autopilot/decisions/{request_id}"))
+
+
+class TestDecisions:
+    """`GET /autopilot/decisions/{request id}`."""
+
+    def test_a_request_that_is_over_is_told_to_the_end(self) -> None:
+        served = FakeResponse().send(b"answer").end()
+        with Bench(FakeResponse(503).end(), served, admin="", selectors=SELECTORS) as bench:
+            bench.clock.advance(7.0)
+            bench.call(post(chat(ALIAS), [("X-Request-ID", "mine/1")]))
+            decision = decided(bench, "mine/1")
+            terms = decision["candidates"][0].pop("terms")
+            assert set(terms) == {"free_capacity", "scale_bonus", "penalty", "score"}
+            decision["candidates"][1].pop("terms")
+            assert decision == {
+                "worker": 3,
+                "request_id": "mine/1",
+                "time": 7.0,
+                "mode": "alias",
+                "selector": "capacity",
+                "candidates": [{"model": "org/one"}, {"model": "org/two"}],
+                "sticky": {"model": None, "place": "none", "weighed": None},
+                "attempts": [
+                    {"model": "org/one", "outcome": "unavailable", "seconds": 0.0, "rest_s": 2.0},
+                    {"model": "org/two", "outcome": "success", "seconds": 0.0, "rest_s": None},
+                ],
+                "selected": "org/two",
+                "status": 200,
+                "code": None,
+                "end": "complete",
+                "seconds": 0.0,
+            }
+
+    def test_one_that_was_refused_says_why(self) -> None:
+        with Bench(admin="") as bench:
+            bench.call(post(b"{", [("X-Request-ID", "bad")]))
+            decision = decided(bench, "bad")
+            assert (decision["mode"], decision["status"]) == ("none", 400)
+            assert (decision["code"], decision["attempts"]) == ("invalid_json", [])
+
+    def test_the_last_model_that_failed_is_the_clients_place_no_longer(self) -> None:
+        mine = [("Authorization", "Bearer mine"), ("X-Request-ID", "second")]
+        served = FakeResponse().send(b"answer").end()
+        with Bench(served, FakeResponse(503).end(), admin="") as bench:
+            bench.call(post(chat("org/two, org/one"), mine[:1]))
+            bench.client().ask(ALIAS, mine)
+            assert asked(bench, "GET", "/autopilot/decisions/second").status == 404
+            for client in bench._clients:
+                client.hang_up()
+            decision = decided(bench, "second")
+            assert decision["sticky"]["model"] == "org/two"
+            outcomes = [attempt["outcome"] for attempt in decision["attempts"]]
+            assert (outcomes, decision["status"]) == (["unavailable", "client_gone"], None)
+
+    def test_nothing_of_the_client_s_is_in_it(self) -> None:
+        secrets = ["marked-prompt", "marked-key", "marked-model", "192.0.2.77"]
+        fields = [("Authorization", "Bearer marked-key"), ("X-Request-ID", "one")]
+        served = FakeResponse().send(b"marked-answer").end()
+        with Bench(served, admin="", picture=Picture()) as bench:
+            body = chat("marked-model, marked-model-too", prompt="marked-prompt")
+            client = bench.client("192.0.2.77").send(post(body, fields))
+            assert client.answer().status == 200
+            # Once more, with a place that has the client's own spelling.
+            fields[1] = ("X-Request-ID", "two")
+            bench.client("192.0.2.77").send(post(body, fields))
+            bench._clients[-1].hang_up()
+            for request_id in ("one", "two"):
+                text = json.dumps(decided(bench, request_id))
+                assert "other" in text
+                assert [word for word in [*secrets, "marked"] if word in text] == []
+
+    def test_nothing_is_kept_where_nobody_may_ask(self) -> None:
+        with Bench(FakeResponse().send(b"answer").end()) as bench:
+            bench.call(post(chat(ALIAS)))
+            assert len(bench.decisions) == 0
+
+    def test_another_id_is_not_found(self) -> None:
+        with Bench(admin="") as bench:
+            assert_refused(asked(bench, "GET", DECISION), 404, "not_found")
