@@ -12,8 +12,7 @@ from autopilot.interfaces import IPictureSource, Seconds
 from autopilot.ledger import Ledger
 from autopilot.metrics import Metrics
 from autopilot.policy.errors import ErrorBody
-from autopilot.policy.readiness import MaxAges
-from autopilot.routing import Routing, rules_of
+from autopilot.routing import Routing, max_ages_of, rules_of
 from autopilot.settings import Settings
 from autopilot.web.admin import AdminApi, AdminDoor
 from autopilot.web.app import Api
@@ -67,10 +66,7 @@ def make_entrances(
     limits = _limits(settings)
     ledger = Ledger() if share is None else share.ledger
     connections = Connections(limits, ledger)
-    max_ages = MaxAges(
-        catalog=settings.readyz_max_allowlist_age,
-        utilization=settings.readyz_max_snapshot_age,
-    )
+    max_ages = max_ages_of(settings)
     metrics.limits(requests=settings.max_concurrent_requests, max_ages=max_ages)
     trusted_proxies = settings.trusted_proxy_cidrs if settings.trust_proxy_headers else ()
     opened = settings.admin_token or settings.admin_listen_addr is not None

@@ -71,6 +71,7 @@ ALLOWED: dict[str, set[str]] = {
     "service": {"workers", "routing", "entrances", *ROUTER},
     "parent": {"workers", "controlplane", *BELOW},
     "worker": {"service", "workers", "selectors", *BELOW},
+    "command": {"routing", "dataplane", "controlplane", "selectors", *BELOW},
     "tap": {"service", "parent", "selectors", "interfaces", "process", "settings", VERSION},
     "testing": {"policy", "interfaces"},
     "simulator": set(),

@@ -17,6 +17,7 @@ from autopilot.policy.modelspec import Alias, Direct, ModelSpec, PreferenceList,
 from autopilot.policy.needs import Needs
 from autopilot.policy.picture import Picture
 from autopilot.policy.ranking import Score
+from autopilot.policy.readiness import NotReady
 from autopilot.policy.rest import Rest
 from autopilot.policy.scene import Moment
 from autopilot.policy.timings import SIZES, Mean
@@ -40,6 +41,15 @@ class View:
     moment: Moment
     now: float
     rests: Mapping[str, Rest] = field(default_factory=dict)
+
+
+def about(worker: int | None, reason: NotReady | None) -> Account:
+    """Who says it, by its slot among a service's processes, and whether it is ready to serve."""
+    return {
+        "worker": worker,
+        "ready": reason is None,
+        "not_ready": None if reason is None else reason.value,
+    }
 
 
 def knowledge(view: View) -> Account:

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 
+from autopilot.dataplane import account
 from autopilot.dataplane.decisions import Decisions
 from autopilot.dataplane.explaining import Explainer
 from autopilot.dataplane.router import Incoming
@@ -89,14 +90,9 @@ class AdminApi:
         """Say what went wrong."""
         return answer_failure(request, failure)
 
-    def _answer(self, request: AutopilotRequest, account: Mapping[str, Any]) -> bytes:
-        reason = self._not_ready()
-        about = {
-            "worker": self._worker,
-            "ready": reason is None,
-            "not_ready": None if reason is None else reason.value,
-        }
-        text = json.dumps({**about, **account}, allow_nan=False)
+    def _answer(self, request: AutopilotRequest, told: account.Account) -> bytes:
+        about = account.about(self._worker, self._not_ready())
+        text = json.dumps({**about, **told}, allow_nan=False)
         return request.prepare(_OK, text.encode("ascii"))
 
     def _incoming(self, request: AutopilotRequest) -> Incoming:
