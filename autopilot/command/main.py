@@ -36,7 +36,7 @@ _WELL, _NOT_WELL = 0, 1
 
 
 def main(arguments: Sequence[str] | None = None, *, react: React | None = None) -> None:
-    """Run the command and end the process. `react` runs what it is given, with a reactor if it has one."""
+    """Run the command and end the process. `react` runs what it is given, with its reactor."""
     told = _parser().parse_args(arguments)
     if told.command != "check":
         _must_agree(told)

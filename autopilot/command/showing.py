@@ -1,5 +1,6 @@
 """An account for a person at a terminal: aligned, short, and without what is not known."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,9 @@ _GAP = "  "
 
 def shown_candidates(told: Account) -> str:
     """The order with its terms."""
-    return "\n".join([_headline(told), "", _order(told["candidates"])])
+    removed = [("removed", line) for line in _removed(told["filters"])]
+    parts = ["", *_facts(removed)] if removed else []
+    return "\n".join([_headline(told), *parts, "", _order(told["candidates"])])
 
 
 def shown_explanation(told: Account) -> str:
@@ -25,6 +28,9 @@ def shown_explanation(told: Account) -> str:
     lines = [
         ("mode", told["mode"] + ("" if told["selector"] is None else f", by {told['selector']}")),
         ("needs", _needs(told["needs"])),
+        *([("wishes", _wishes(told["wishes"]))] if told["wishes"] else []),
+        *(("removed", line) for line in _removed(told["filters"])),
+        *([("later", ", ".join(told["later"]))] if told["later"] else []),
         ("sticky", _sticky(told["sticky"])),
     ]
     lines += [
@@ -119,6 +125,16 @@ def _needs(needs: Mapping[str, Any]) -> str:
     ]
     said += [name for name, value in needs.items() if value is True]
     return ", ".join(said) or "nothing special"
+
+
+def _wishes(wishes: Mapping[str, Any]) -> str:
+    return "; ".join(f"{name} {json.dumps(value)}" for name, value in wishes.items())
+
+
+def _removed(filters: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        f"{len(step['removed'])} of {step['before']} by {step['constraint']}" for step in filters
+    ]
 
 
 def _sticky(sticky: Mapping[str, Any] | None) -> str:

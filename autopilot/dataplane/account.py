@@ -6,12 +6,13 @@ are a promise (README, "Why that model?"). What is not known is null; no number 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from autopilot.dataplane.choosing import Choice, Options
+from autopilot.dataplane.choosing import Choice
 from autopilot.metrics import OTHER, Mode
 from autopilot.policy.affinity import HYSTERESIS
+from autopilot.policy.constraints import Sifted
 from autopilot.policy.errors import Refusal
 from autopilot.policy.modelspec import Alias, Direct, ModelSpec, PreferenceList, model_behind
 from autopilot.policy.needs import Needs
@@ -22,6 +23,7 @@ from autopilot.policy.rest import Rest
 from autopilot.policy.scene import Moment
 from autopilot.policy.timings import SIZES, Mean
 from autopilot.policy.traits import UNKNOWN, Traits
+from autopilot.policy.wishes import Wishes
 
 Account = dict[str, Any]
 Terms = Mapping[str, Mapping[str, float]]
@@ -76,18 +78,34 @@ def order(names: Sequence[str], view: View, terms: Terms) -> list[Account]:
         {
             "rank": rank,
             "model": name,
-            "terms": _finite(terms.get(name, {})),
+            "terms": _finite(terms.get(name) or terms.get(model_behind(name, catalog), {})),
             **_known(model_behind(name, catalog), view, scores),
         }
         for rank, name in enumerate(names, 1)
     ]
 
 
+def filters(sifted: Sifted) -> list[Account]:
+    """What each constraint was given and what it removed, in their order."""
+    return [
+        {"constraint": step.constraint, "before": step.before, "removed": list(step.removed)}
+        for step in sifted.steps
+    ]
+
+
 def choice(chosen: Choice, view: View, terms: Terms) -> Account:
-    """What would be done: who is asked in which order, and why."""
+    """What would be done: who is asked in which order, and why.
+
+    Of the models in `later` the catalogue does not say that they can do what is needed.
+    """
     options = chosen.options
     return {
-        **_asked_for(options),
+        "mode": MODES[type(options.spec)].value,
+        "selector": options.selector,
+        "needs": _needs(options.needs),
+        "wishes": _wishes(options.wishes),
+        "filters": filters(options.sifted),
+        "later": sorted(options.sifted.later),
         "order": order(options.order, view, terms),
         "sticky": _sticky(chosen),
         "candidates": list(chosen.candidates),
@@ -146,11 +164,12 @@ def _sticky(chosen: Choice) -> Account | None:
     }
 
 
-def _asked_for(options: Options) -> Account:
+def _wishes(wishes: Wishes) -> Account:
+    """Those that were said, by the names of `autopilot.policy.wishes`."""
     return {
-        "mode": MODES[type(options.spec)].value,
-        "selector": options.selector,
-        "needs": _needs(options.needs),
+        each.name: sorted(value) if isinstance(value, frozenset) else value
+        for each in fields(wishes)
+        if (value := getattr(wishes, each.name)) != each.default
     }
 
 
@@ -163,6 +182,7 @@ def _needs(needs: Needs) -> Account:
         "images": needs.images,
         "tools": needs.tools,
         "structured": needs.structured,
+        "json_mode": needs.json_mode,
         "parameters": len(needs.parameters),
     }
 

@@ -130,6 +130,25 @@ class Chooser:
             return self._alias(asked.spec, asked.wishes, picture, body.needs)
         return self._list(asked.spec, asked.wishes, picture, body.needs)
 
+    def survey(self, picture: Picture, selector: str) -> Options:
+        """Everybody whom the operator allows, as `selector` orders them for a request without wishes.
+
+        It may be nobody.
+        """
+        needs = Needs()
+        moment = self._planner.moment(picture, needs)
+        sifted = self._sieve.eligible(picture, NOTHING, needs)
+        return Options(
+            picture=picture,
+            spec=Alias(),
+            order=self._planner.order(picture, sifted.names, moment, selector=selector),
+            needs=needs,
+            sifted=sifted,
+            names=sifted.names,
+            selector=selector,
+            moment=moment,
+        )
+
     def _direct(self, spec: Direct, wishes: Wishes, picture: Picture, needs: Needs) -> Options:
         names, catalog = (spec.model,), picture.catalog
         sifted = self._sieve.named(names, catalog, wishes, needs)

@@ -58,16 +58,14 @@ class Explainer:
                 f"There is no such selector; there are: {there}.",
                 param="selector",
             )
-        picture = self._learned.see(self._source.picture)
-        moment = self._planner.moment(picture, Needs())
-        order = self._planner.order(picture, picture.order, moment, selector=name)
-        terms = self._planner.terms(picture, picture.order, moment, selector=name)
-        view = self._view(picture, moment)
+        options = self._chooser.survey(self._learned.see(self._source.picture), name)
+        view = self._view(options.picture, options.moment)
         return {
             "selector": name,
             "selectors": sorted(self._planner.selectors),
             **account.knowledge(view),
-            "candidates": account.order(order, view, terms),
+            "filters": account.filters(options.sifted),
+            "candidates": account.order(options.order, view, self._chooser.terms(options)),
         }
 
     async def explain(self, incoming: Incoming) -> Account:

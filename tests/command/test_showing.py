@@ -28,6 +28,9 @@ def row(rank: int, model: str, **more: Any) -> dict[str, Any]:
 
 def account(**more: Any) -> dict[str, Any]:
     return {
+        "filters": [],
+        "wishes": {},
+        "later": [],
         "worker": None,
         "ready": True,
         "not_ready": None,
@@ -80,16 +83,9 @@ def test_of_many_terms_the_last_are_shown_and_of_timings_the_shortest_prompts() 
 def test_what_is_not_well_is_in_the_first_line() -> None:
     told = account(selector="x", candidates=[], ready=False, not_ready="no_candidates", worker=1)
     told["feed"]["age_s"] = None
+    not_well = "the feed is of an unknown time; worker 1; not ready: no_candidates"
     assert shown_candidates(told).splitlines() == [
-        "; ".join(
-            [
-                "0 candidates by x",
-                "2 models in the catalogue",
-                "the feed is of an unknown time",
-                "worker 1",
-                "not ready: no_candidates",
-            ]
-        ),
+        f"0 candidates by x; 2 models in the catalogue; {not_well}",
         "",
         "nobody can be asked",
     ]
@@ -119,6 +115,18 @@ def test_an_explanation_says_who_is_asked_and_why() -> None:
         "asked   1. org/b",
         "then    2. org/a",
     ]
+
+
+def test_what_was_wished_and_removed_is_said() -> None:
+    steps = [{"constraint": "tee", "before": 9, "removed": ["org/x", "org/y"]}]
+    told = explanation(sticky=None, filters=steps, wishes={"tee": True}, later=["org/b"])
+    assert shown_explanation(told).splitlines()[4:7] == [
+        "wishes   tee true",
+        "removed  2 of 9 by tee",
+        "later    org/b",
+    ]
+    ranked = account(selector="x", candidates=[row(1, "org/a")], filters=steps)
+    assert shown_candidates(ranked).splitlines()[2] == "removed  2 of 9 by tee"
 
 
 @pytest.mark.parametrize(

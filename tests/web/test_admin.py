@@ -8,6 +8,7 @@ import pytest
 
 from autopilot.interfaces import ISelector
 from autopilot.policy.picture import Picture
+from autopilot.policy.rules import Rules
 from autopilot.selectors.capacity import Capacity
 from autopilot.testing import AlphabeticSelector, FakeResponse, picture_of
 from tests.web.harness import ALIAS, Answer, Bench, assert_refused, chat, head, post
@@ -355,3 +356,50 @@ class TestDecisions:
     def test_another_id_is_not_found(self) -> None:
         with Bench(admin="") as bench:
             assert_refused(asked(bench, "GET", DECISION), 404, "not_found")
+
+
+class TestFilters:
+    """What constraints removed is told, whoever set them."""
+
+    def test_the_operators_rules_hold_for_the_candidates(self) -> None:
+        with Bench(admin="", rules=Rules(deny=("org/one",))) as bench:
+            account = told(asked(bench, "GET", CANDIDATES))
+            assert account["filters"] == [
+                {"constraint": "DENY_MODELS", "before": 2, "removed": ["org/one"]}
+            ]
+            assert [row["model"] for row in account["candidates"]] == ["org/two"]
+
+    def test_if_nobody_is_left_the_list_is_empty(self) -> None:
+        with Bench(admin="", rules=Rules(allow=("nothing*",))) as bench:
+            assert told(asked(bench, "GET", CANDIDATES))["candidates"] == []
+            refusal = explained(bench, chat(ALIAS))["refusal"]
+            assert (refusal["status"], refusal["code"]) == (503, "no_candidates")
+
+    def test_wishes_of_body_and_header_are_told_with_what_they_removed(self) -> None:
+        body = chat(ALIAS, provider={"ignore": ["org/one"]})
+        wish = [("X-Chutes-Autopilot-Selector", "alphabetic")]
+        with Bench(admin="", selectors=SELECTORS) as bench:
+            account = explained(bench, body, wish)
+            assert account["wishes"] == {"sort": "alphabetic", "ignore": ["org/one"]}
+            assert account["selector"] == "alphabetic"
+            assert account["filters"] == [
+                {"constraint": "provider.ignore", "before": 2, "removed": ["org/one"]}
+            ]
+            assert account["candidates"] == ["org/two"]
+
+    def test_a_wish_that_cannot_be_met_is_a_refusal_told_as_a_value(self) -> None:
+        with Bench(admin="") as bench:
+            refusal = explained(bench, chat(f"{ALIAS}:tee"))["refusal"]
+            assert (refusal["status"], refusal["code"]) == (400, "impossible_wish")
+            assert "tee" in refusal["message"]
+
+    def test_needs_are_numbers_and_booleans_and_unknown_abilities_come_later(self) -> None:
+        parts = [{"type": "image_url", "image_url": {"url": "data:,marked"}}]
+        body = chat(ALIAS, messages=[{"role": "user", "content": parts}], temperature=0.5)
+        with Bench(admin="") as bench:
+            account = explained(bench, body)
+            needs = account["needs"]
+            assert needs["images"] is True
+            assert {type(value) for value in needs.values()} == {int, bool}
+            assert account["later"] == ["org/one", "org/two"]
+            assert "marked" not in json.dumps(account)
