@@ -55,7 +55,7 @@ def about(worker: int | None, reason: NotReady | None) -> Account:
 
 
 def knowledge(view: View) -> Account:
-    """How old the two feeds are: by our fetches, and the second by its own timestamp as well."""
+    """How old feed and catalogue are: by our fetches, and the feed (`age_s`) by its own timestamp."""
     picture = view.picture
     return {
         "feed": {
