@@ -30,7 +30,7 @@ from autopilot.policy.catalog import FeedError, parse_catalog, parse_utilization
 from autopilot.policy.errors import Refusal
 from autopilot.policy.headers import Fields
 from autopilot.policy.readiness import readiness
-from autopilot.routing import make_explainer, max_ages_of
+from autopilot.routing import make_explainer, max_ages_of, rules_of
 from autopilot.settings import Settings
 
 ANSWER_SECONDS = 10.0
@@ -185,7 +185,9 @@ async def _explained(
         monotonic=time.monotonic,
         wall=time.time,
     )
-    reason = readiness(state.picture, now=now, max_ages=max_ages_of(settings))
+    reason = readiness(
+        state.picture, now=now, max_ages=max_ages_of(settings), rules=rules_of(settings)
+    )
     return {**account.about(None, reason), **await _answered(explainer, asked)}
 
 

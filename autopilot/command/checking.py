@@ -24,6 +24,9 @@ from autopilot.dataplane.upstream import outcome_of
 from autopilot.http_client import EndpointFactory
 from autopilot.policy.catalog import FeedError, parse_catalog, parse_utilization
 from autopilot.policy.failover import Outcome
+from autopilot.policy.picture import Picture
+from autopilot.policy.rules import Rules
+from autopilot.routing import rules_of
 from autopilot.selectors.finding import UnknownSelectorError, find_selectors
 from autopilot.settings import Settings, SettingsError, load
 from autopilot.trust_store import trust_store_problem
@@ -150,16 +153,24 @@ async def _feeds(reactor: Any, settings: Settings) -> list[Check]:
         feed = await _feed(reactor, client, settings, state)
     checks = [catalogue, feed]
     if catalogue.ok and state.picture.utilization is not None:
-        number = len(state.picture.order)
-        checks.append(
-            Check(
-                name="candidates",
-                ok=number > 0,
-                seen=f"{number} models can be chosen",
-                advice="no model of the catalogue has an active instance: do both URLs belong together?",
-            )
-        )
+        checks.append(_candidates(state.picture, rules_of(settings)))
     return checks
+
+
+def _candidates(picture: Picture, rules: Rules) -> Check:
+    """Whether an alias stands for anybody."""
+    entries = picture.catalog.by_id
+    allowed = sum(rules.allows(name, entries.get(name)) for name in picture.order)
+    forbidden = len(picture.order) - allowed
+    told = f", {forbidden} more if the operator's rules allowed them" if forbidden else ""
+    return Check(
+        name="candidates",
+        ok=allowed > 0,
+        seen=f"{allowed} models can be chosen{told}",
+        advice="look at ALLOW_MODELS, DENY_MODELS, REQUIRE_TEE and MAX_PRICE"
+        if forbidden
+        else "no model of the catalogue has an active instance: do both URLs belong together?",
+    )
 
 
 async def _catalogue(

@@ -303,6 +303,16 @@ def test_check_says_what_is_not_well_and_goes_on(upstream: Simulator) -> None:
     assert "marked" not in json.dumps(checks)
 
 
+def test_the_operators_rules_hold_here_too(inside: Inside, upstream: Simulator) -> None:
+    nobody = {"DENY_MODELS": "*"}
+    told = inside("rank", "--json", *FILES, settings=nobody).json
+    assert (told["candidates"], told["not_ready"]) == ([], "no_candidates")
+    checks = complaints(autopilot("check", "--json", settings=of(upstream, **nobody)))
+    (failed,) = [check for check in checks if not check["ok"]]
+    assert failed["seen"].startswith("0 models can be chosen, ")
+    assert "DENY_MODELS" in failed["advice"]
+
+
 def test_check_lists_every_fault_of_the_settings_and_stops_there(inside: Inside) -> None:
     bad = {"MAX_ATTEMPTS": "0", "LOG_LEVEL": "loud", "SELECTOR": "none"}
     checks = complaints(inside("check", "--json", settings=bad))
