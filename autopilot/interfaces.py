@@ -72,6 +72,9 @@ class IStickyStore(Interface):
         That never fails, unless it is cancelled: then with CancelledError, as the client is gone.
         """
 
+    def peek(key: bytes) -> str | Deferred[str | None] | None:
+        """As `get`, for somebody who only wants to know: it prolongs, forgets and counts nothing."""
+
     def put(key: bytes, model: str) -> None:
         """`model` has served the client. Nobody waits for this to be done."""
 

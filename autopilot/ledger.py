@@ -19,7 +19,7 @@ class Ledger:
 
     def __init__(self, cells: MutableSequence[int] | None = None, *, slot: int = 0) -> None:
         self._cells: MutableSequence[int] = [0] * _FIELDS if cells is None else cells
-        self._slot = slot
+        self.slot = slot
         self._at = slot * _FIELDS
 
     @property

@@ -41,10 +41,14 @@ LAST_SECONDS = 2.0
 
 
 class ListeningSocket(Service):
-    """The socket that all workers accept from, bound before privileges are dropped."""
+    """A socket that all workers accept from, bound before privileges are dropped.
 
-    def __init__(self, address: ListenAddress) -> None:
+    `told` is what the log says when it is.
+    """
+
+    def __init__(self, address: ListenAddress, *, told: str = "listening") -> None:
         self._address = address
+        self._told = told
         self._socket: socket.socket | None = None
 
     def fileno(self) -> int:
@@ -73,7 +77,7 @@ class ListeningSocket(Service):
     def _bind(self) -> None:
         if self._socket is None:
             self._socket = listening_socket(self._address)
-            say(_log, "listening", port=self._socket.getsockname()[1])
+            say(_log, self._told, port=self._socket.getsockname()[1])
 
 
 class ParentService(MultiService):
@@ -151,12 +155,16 @@ def make_parent(
         told=hub.fetched,
     )
     listening = ListeningSocket(settings.listen_addr)
+    admin: ListeningSocket | None = None
+    if settings.admin_listen_addr is not None:
+        admin = ListeningSocket(settings.admin_listen_addr, told="admin_listening")
     supervisor = Supervisor(
         reactor,
         count=settings.workers,
         hub=hub,
         cells=SharedCells.make(settings.workers),
         listening=listening.fileno,
+        admin=None if admin is None else admin.fileno,
         environment=os.environ,
         gone=lambda slot: process_gone(directory, str(slot)),
         patience=settings.drain_readiness_lag + settings.drain_grace + LAST_SECONDS,
@@ -167,6 +175,7 @@ def make_parent(
         TrustStoreCheck(urls),
         *feeds(settings, publisher, reactor=reactor, metrics=metrics),
         listening,
+        *([] if admin is None else [admin]),
         supervisor,
     ]
     for child in children:

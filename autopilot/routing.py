@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from autopilot.dataplane.choosing import Chooser, Limits
 from autopilot.dataplane.engine import Engine
+from autopilot.dataplane.explaining import Explainer
 from autopilot.dataplane.learning import Learned
 from autopilot.dataplane.planning import Planner
 from autopilot.dataplane.redis_link import RedisLink, redis_endpoint
@@ -20,6 +21,7 @@ from autopilot.dataplane.upstream import Upstream
 from autopilot.interfaces import IPictureSource, ISelector, IStickyStore, Seconds
 from autopilot.metrics import Metrics
 from autopilot.policy.deadlines import Deadlines
+from autopilot.policy.readiness import MaxAges
 from autopilot.policy.rest import RestTable
 from autopilot.policy.rules import Rules
 from autopilot.policy.stickiness import StickyTable
@@ -32,6 +34,7 @@ class Routing:
     """The router, and those of its parts that others need too."""
 
     router: Router
+    explainer: Explainer
     sticky: IStickyStore
 
 
@@ -65,6 +68,44 @@ def make_routing(
             total=settings.request_timeout or None,
         ),
     )
+    planner, chooser = _choosing(settings, selectors, learned, monotonic=monotonic, wall=wall)
+    secret = _sticky_secret(settings, share)
+    router = Router(engine, source, chooser, sticky, learned, secret=secret)
+    explainer = Explainer(source, planner, chooser, sticky, learned, secret=secret, now=monotonic)
+    return Routing(router=router, explainer=explainer, sticky=sticky)
+
+
+def make_explainer(
+    settings: Settings,
+    selectors: Mapping[str, ISelector],
+    source: IPictureSource,
+    *,
+    monotonic: Seconds,
+    wall: Seconds,
+) -> Explainer:
+    """What explains the pictures of `source` as a router would that has learned nothing yet."""
+    learned = Learned(RestTable(), now=monotonic)
+    planner, chooser = _choosing(settings, selectors, learned, monotonic=monotonic, wall=wall)
+    nobody = MemorySticky(StickyTable(ttl=0.0, max_entries=0), monotonic)
+    return Explainer(source, planner, chooser, nobody, learned, secret=b"", now=monotonic)
+
+
+def max_ages_of(settings: Settings) -> MaxAges:
+    """How old the picture of a router that is ready may be."""
+    return MaxAges(
+        catalog=settings.readyz_max_allowlist_age,
+        utilization=settings.readyz_max_snapshot_age,
+    )
+
+
+def _choosing(
+    settings: Settings,
+    selectors: Mapping[str, ISelector],
+    learned: Learned,
+    *,
+    monotonic: Seconds,
+    wall: Seconds,
+) -> tuple[Planner, Chooser]:
     planner = Planner(
         selectors,
         settings.selector,
@@ -84,9 +125,7 @@ def make_routing(
         now=monotonic,
         rules=rules_of(settings),
     )
-    secret = _sticky_secret(settings, share)
-    router = Router(engine, source, chooser, sticky, learned, secret=secret)
-    return Routing(router=router, sticky=sticky)
+    return planner, chooser
 
 
 def rules_of(settings: Settings) -> Rules:

@@ -2,39 +2,31 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from autopilot.connection_pool import ClientPool
 from autopilot.controlplane.feeds import feeds
 from autopilot.controlplane.publisher import Parsing, Publisher, in_a_thread
 from autopilot.controlplane.state import RoutingState
-from autopilot.dataplane.journal import refusal_recorder
 from autopilot.dataplane.redis_sticky import RedisSticky
 from autopilot.dataplane.upstream import Upstream
+from autopilot.entrances import Entrance, make_entrances
 from autopilot.exposition import Shared
 from autopilot.http_client import make_client
 from autopilot.interfaces import ISelector, Seconds
-from autopilot.ledger import Ledger
 from autopilot.logs import say
 from autopilot.metrics import Metrics
 from autopilot.observing import observe
-from autopilot.policy.readiness import MaxAges
-from autopilot.routing import make_routing, rules_of
+from autopilot.routing import make_routing
 from autopilot.settings import Settings
 from autopilot.trust_store import TrustStoreCheck
-from autopilot.web.app import Api
-from autopilot.web.connections import Connections
-from autopilot.web.cors import Cors
-from autopilot.web.drain import drain
-from autopilot.web.limits import ClientLimits, connections_for, descriptor_limit
-from autopilot.web.listener import Listener
-from autopilot.web.server import AutopilotSite
+from autopilot.web.limits import connections_for, descriptor_limit
 from autopilot.workers.share import Share
 
 _log = Logger(namespace="autopilot.service")
@@ -55,8 +47,8 @@ class UpstreamService(Service):
 class AutopilotService(MultiService):
     """The router. Gives twistd its log observer when it is put into an application.
 
-    `listener` and `connections` are what it drains before anything else is stopped; `forced` is called
-    when that begins, to have a second signal end the process at once.
+    `entrances` are what it drains before anything else is stopped; `forced` is called when that begins,
+    to have a second signal end the process at once.
     """
 
     def __init__(
@@ -64,37 +56,33 @@ class AutopilotService(MultiService):
         settings: Settings,
         reactor: Any,
         *,
-        listener: Listener,
-        connections: Connections,
+        entrances: Sequence[Entrance],
         forced: Callable[[], None],
     ) -> None:
         super().__init__()
         self._settings = settings
         self._reactor = reactor
-        self._listener = listener
-        self._connections = connections
+        self._entrances = entrances
         self._forced = forced
 
     def stopService(self) -> Deferred[None]:
         """Drain, then stop all else. Fires when nothing is left."""
         self._forced()
-        say(_log, "draining", connections=len(self._connections))
-        draining = Deferred.fromCoroutine(
-            drain(
-                self._connections,
-                self._reactor,
-                stop_listening=self._listener.stop_listening,
-                lag=self._settings.drain_readiness_lag,
-                grace=self._settings.drain_grace,
-            )
-        )
-        # Whatever goes wrong in it, the rest must be stopped.
-        draining.addErrback(lambda failure: _log.failure("drain failed", failure))
-        return draining.addCallback(lambda _none: MultiService.stopService(self))
+        open_now = sum(len(entrance.connections) for entrance in self._entrances)
+        say(_log, "draining", connections=open_now)
+        lag, grace = self._settings.drain_readiness_lag, self._settings.drain_grace
+        drains = [
+            entrance.drain(self._reactor, lag=lag, grace=grace) for entrance in self._entrances
+        ]
+        for draining in drains:
+            # Whatever goes wrong in one, the rest must be stopped.
+            draining.addErrback(lambda failure: _log.failure("drain failed", failure))
+        return DeferredList(drains).addCallback(lambda _results: MultiService.stopService(self))
 
     def startService(self) -> None:
         """Start, also again after a stop."""
-        self._connections.draining = False
+        for entrance in self._entrances:
+            entrance.connections.draining = False
         descriptors = descriptor_limit()
         enough_for = connections_for(descriptors) * self._settings.workers
         if self._settings.max_connections > enough_for:
@@ -152,20 +140,6 @@ def make_service(
         clock=reactor,
         only_fresh=upstream_pool.pool.only_fresh,
     )
-    here = connections_for(descriptor_limit())
-    limits = ClientLimits(
-        headers=settings.client_header_timeout,
-        body=settings.client_body_timeout,
-        idle=settings.keepalive_timeout,
-        stall=settings.client_stall_timeout,
-        body_bytes=settings.max_request_bytes,
-        requests=settings.max_concurrent_requests,
-        connections=settings.max_connections or here * settings.workers,
-        connections_here=settings.max_connections or here,
-        require_authorization=settings.require_authorization,
-    )
-    ledger = Ledger() if share is None else share.ledger
-    connections = Connections(limits, ledger)
     routing = make_routing(
         settings,
         selectors,
@@ -177,49 +151,24 @@ def make_service(
         monotonic=monotonic,
         wall=wall,
     )
-    max_ages = MaxAges(
-        catalog=settings.readyz_max_allowlist_age,
-        utilization=settings.readyz_max_snapshot_age,
-    )
-    metrics.limits(requests=settings.max_concurrent_requests, max_ages=max_ages)
-    api = Api(
-        routing.router,
+    entrances = make_entrances(
+        settings,
+        routing,
         state,
-        metrics=metrics,
-        clock=reactor,
-        monotonic=monotonic,
-        max_ages=max_ages,
-        aliases=settings.model_aliases,
-        rules=rules_of(settings),
-        trusted_proxies=settings.trusted_proxy_cidrs if settings.trust_proxy_headers else (),
-        connections=connections,
-    )
-    metrics.watch_readiness(api.not_ready)
-    site = AutopilotSite(
-        api.app.resource(),
-        limits=limits,
-        connections=connections,
-        cors=Cors(settings.cors_allow_origins),
-        refused=refusal_recorder(metrics, monotonic),
+        metrics,
+        share=share,
         reactor=reactor,
+        monotonic=monotonic,
+        wall=wall,
     )
-    listener = Listener(
-        reactor,
-        settings.listen_addr,
-        site,
-        inherited=None if share is None else share.listening,
-        ledger=ledger,
-    )
-    service = AutopilotService(
-        settings, reactor, listener=listener, connections=connections, forced=forced
-    )
-    # Stopped in the reverse order: the listener first, the pools last.
+    service = AutopilotService(settings, reactor, entrances=entrances, forced=forced)
+    # Stopped in the reverse order: the listeners first, the pools last.
     children = [
         upstream_pool,
         UpstreamService(upstream),
         *([routing.sticky] if isinstance(routing.sticky, RedisSticky) else []),
         *knowledge(settings, publisher, share, reactor=reactor, metrics=metrics),
-        listener,
+        *(entrance.listener for entrance in entrances),
     ]
     for child in children:
         child.setServiceParent(service)

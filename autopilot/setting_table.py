@@ -56,6 +56,7 @@ def _list(name: str, default: str, accepts: str, parse: Callable[[str], Any], pu
 
 
 _A_URL = "an http:// or https:// URL without user information or fragment"
+_AN_ADDRESS = f"IPv4:port or [IPv6]:port, port 0 (any free one) to {setting_values.MAX_PORT}"
 _A_SWITCH = "true or false (also 1, 0, yes, no)"
 _LEVELS = ("debug", "info", "warn", "error", "critical")
 _FORMATS = ("json", "text")
@@ -67,7 +68,7 @@ SPECS: tuple[Spec, ...] = (
     _list(
         "LISTEN_ADDR",
         "0.0.0.0:8080",
-        f"IPv4:port or [IPv6]:port, port 0 (any free one) to {setting_values.MAX_PORT}",
+        _AN_ADDRESS,
         setting_values.listen_address,
         "Address and port to listen on.",
     ),
@@ -194,6 +195,21 @@ SPECS: tuple[Spec, ...] = (
         accepts=_A_SWITCH,
         parse=setting_values.boolean,
         help="Refuse requests without a Bearer token before their body is read.",
+    ),
+    Spec(
+        name="ADMIN_TOKEN",
+        default="",
+        accepts=f"at least {_SHORTEST_SECRET} visible ASCII characters",
+        parse=partial(setting_values.token, shortest=_SHORTEST_SECRET),
+        help="Who brings it as a Bearer token may see how the router chooses, under /autopilot/.",
+        secret=True,
+    ),
+    _list(
+        "ADMIN_LISTEN_ADDR",
+        "",
+        _AN_ADDRESS,
+        setting_values.other_listen_address,
+        "Where /autopilot/ is served instead, and nothing else; empty is none.",
     ),
     _duration(
         "DRAIN_READINESS_LAG_MS",

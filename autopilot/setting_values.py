@@ -209,6 +209,18 @@ def secret(text: str, *, shortest: int) -> str:
     return text
 
 
+def token(text: str, *, shortest: int) -> str:
+    """A secret that fits into a header field, or nothing."""
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError
+    return secret(text, shortest=shortest)
+
+
+def other_listen_address(text: str) -> ListenAddress | None:
+    """A listen address; None for an empty text."""
+    return listen_address(text) if text else None
+
+
 def listen_address(text: str) -> ListenAddress:
     """`IPv4:port` or `[IPv6]:port`."""
     host, colon, port = text.rpartition(":")

@@ -45,6 +45,8 @@ class Settings:
     max_connections: int
     workers: int
     require_authorization: bool
+    admin_token: str = field(repr=False)
+    admin_listen_addr: ListenAddress | None
     drain_readiness_lag: float
     drain_grace: float
     sticky_ttl: float

@@ -42,6 +42,7 @@ class Worker:
         self._ledger = SharedCells(inherits.cells, inherits.slots).ledger(inherits.slot)
         self._serving: Any = None
         self._leaving = False
+        self._has_admin = settings.admin_listen_addr is not None
         self._parent = os.getppid()
         self._member = Member(
             StickyTable(ttl=settings.sticky_ttl, max_entries=settings.sticky_max_entries),
@@ -85,6 +86,7 @@ class Worker:
                 member=self._member,
                 ledger=self._ledger,
                 listening=self._inherits.listening,
+                admin=self._inherits.admin if self._has_admin else None,
                 parent=self._parent,
             ),
         )
@@ -95,8 +97,10 @@ class Worker:
         if self._leaving:
             return
         self._serving.startService()
-        # The port has a copy, and must be the only one that keeps the socket open here.
+        # Each port has a copy, and must be the only one that keeps the socket open here.
         os.close(self._inherits.listening)
+        if self._has_admin:
+            os.close(self._inherits.admin)
 
     def _failed(self, failure: Any) -> None:
         _log.failure("a worker could not begin", failure)

@@ -52,6 +52,10 @@ _IN_SDIST = (
     "tests/conftest.py",
     "tox.ini",
 )
+_CAPTURES = (
+    f"--models={ROOT / 'testdata' / 'models.json'}",
+    f"--utilization={ROOT / 'testdata' / 'utilization.json'}",
+)
 _COMMAND_SECONDS = 30.0
 _START_SECONDS = 15.0
 _RUN_SECONDS = 1.0
@@ -183,6 +187,12 @@ def check_commands(checks: Checks, environment: Path, empty: Path, version: str)
         f"twistd autopilot --version says {version}, as the wheel does",
         ok=named.returncode == 0 and named.stdout.split()[-1:] == [version],
         seen=named.stdout + named.stderr,
+    )
+    ordered = _said([environment / "bin" / "autopilot", "rank", "--json", *_CAPTURES], empty)
+    checks.that(
+        "autopilot rank orders a capture",
+        ok=ordered.returncode == 0 and len(json.loads(ordered.stdout)["candidates"]) > 1,
+        seen=ordered.stdout + ordered.stderr,
     )
     bad = _said(
         [twistd, "-n", "--pidfile=", "autopilot"], empty, LISTEN_ADDR="nowhere", MAX_ATTEMPTS="0"

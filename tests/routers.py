@@ -1,11 +1,13 @@
 """Builds a router over fakes: the parts that every test of one needs, and none of it is what it tests."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from twisted.internet.task import Clock
 
 from autopilot.dataplane.choosing import Chooser, Limits
 from autopilot.dataplane.engine import Engine
+from autopilot.dataplane.explaining import Explainer
 from autopilot.dataplane.learning import Learned
 from autopilot.dataplane.planning import Planner
 from autopilot.dataplane.router import Router
@@ -15,12 +17,18 @@ from autopilot.policy.deadlines import Deadlines
 from autopilot.policy.rest import RestTable
 from autopilot.policy.rules import FREE, Rules
 from autopilot.policy.stickiness import StickyTable
+from autopilot.routing import Routing
 from autopilot.selectors.capacity import Capacity
 
 DEADLINES = Deadlines(headers=10.0, completion=600.0, first_body_byte=120.0)
 
 
-def router_over(
+def router_over(*arguments: Any, **named: Any) -> Router:
+    """The router of `routing_over`."""
+    return routing_over(*arguments, **named).router
+
+
+def routing_over(
     upstream: IUpstream,
     source: IPictureSource,
     *,
@@ -32,7 +40,7 @@ def router_over(
     selectors: Mapping[str, ISelector] | None = None,
     default: str = "capacity",
     rules: Rules = FREE,
-) -> Router:
+) -> Routing:
     """A router by `default`, which is `capacity` where no `selectors` are given; its seed is always 0."""
     learned = Learned(RestTable() if rests is None else rests, now=clock.seconds)
     planner = Planner(
@@ -43,11 +51,14 @@ def router_over(
         wall=clock.seconds,
         seed=lambda: 0,
     )
-    return Router(
-        Engine(upstream, clock=clock, deadlines=deadlines, learned=learned),
-        source,
-        Chooser(planner, learned, limits=limits, now=clock.seconds, rules=rules),
-        sticky or MemorySticky(StickyTable(ttl=1e9, max_entries=100), clock.seconds),
-        learned,
-        secret=b"0" * 32,
+    engine = Engine(upstream, clock=clock, deadlines=deadlines, learned=learned)
+    chooser = Chooser(planner, learned, limits=limits, now=clock.seconds, rules=rules)
+    sticky = sticky or MemorySticky(StickyTable(ttl=1e9, max_entries=100), clock.seconds)
+    secret = b"0" * 32
+    return Routing(
+        router=Router(engine, source, chooser, sticky, learned, secret=secret),
+        explainer=Explainer(
+            source, planner, chooser, sticky, learned, secret=secret, now=clock.seconds
+        ),
+        sticky=sticky,
     )

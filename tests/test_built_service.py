@@ -439,3 +439,49 @@ def test_the_gauge_counts_the_models_that_rest_now() -> None:
         assert resting_models(bench) == 1
         bench.net.reactor.advance(BRIEF_SECONDS)
         assert resting_models(bench) == 0
+
+
+TOKEN = "a-token-that-is-marked"
+CANDIDATES = "/autopilot/candidates"
+
+
+def status_at(bench: Bench, door: int, path: str, **fields: str) -> int:
+    """The status that the port, counted in the order in which they were opened, gives."""
+    caller = Client(bench.net)
+    caller.leave()
+    transport = caller.transport = StringTransport()
+    site = bench.net.reactor.tcpServers[door][1]
+    caller.protocol = cast("IProtocol", site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1)))
+    caller.protocol.makeConnection(transport)
+    lines = [f"GET {path} HTTP/1.1", "Host: r", *(f"{n}: {v}" for n, v in fields.items())]
+    caller.protocol.dataReceived("\r\n".join([*lines, "", ""]).encode())
+    answer = caller.answer()
+    caller.leave()
+    return answer.status
+
+
+def test_admin_token_opens_the_explanations_to_who_brings_it() -> None:
+    with Built() as bench:
+        assert bench.fetch(CANDIDATES, Authorization=f"Bearer {TOKEN}").status == 404
+    with Built(ADMIN_TOKEN=TOKEN) as bench:
+        assert bench.fetch(CANDIDATES).status == 401
+        answer = bench.fetch(CANDIDATES, Authorization=f"Bearer {TOKEN}")
+        account = json.loads(answer.read())
+        assert [row["model"] for row in account["candidates"]] == [BEST, SECOND]
+        assert (account["worker"], account["ready"]) == (0, True)
+        assert len(bench.listened) == 1
+
+
+def test_admin_listen_addr_has_them_there_and_nowhere_else() -> None:
+    with Built(ADMIN_LISTEN_ADDR="127.0.0.1:8081") as bench:
+        assert [listened["port"] for listened in bench.listened] == [8080, 8081]
+        assert (status_at(bench, 0, CANDIDATES), status_at(bench, 1, CANDIDATES)) == (404, 200)
+        assert (status_at(bench, 0, "/healthz"), status_at(bench, 1, "/healthz")) == (200, 404)
+
+
+def test_with_both_the_other_address_asks_for_the_token() -> None:
+    with Built(ADMIN_LISTEN_ADDR="127.0.0.1:8081", ADMIN_TOKEN=TOKEN) as bench:
+        bearer = {"Authorization": f"Bearer {TOKEN}"}
+        assert status_at(bench, 0, CANDIDATES, **bearer) == 404
+        assert status_at(bench, 1, CANDIDATES) == 401
+        assert status_at(bench, 1, CANDIDATES, **bearer) == 200

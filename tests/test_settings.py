@@ -44,6 +44,8 @@ DEFAULTS = Settings(
     max_connections=0,
     workers=1,
     require_authorization=False,
+    admin_token="",
+    admin_listen_addr=None,
     drain_readiness_lag=0.0,
     drain_grace=30.0,
     sticky_ttl=1800.0,
@@ -92,6 +94,8 @@ VARIABLES = [
     "MAX_CONNECTIONS",
     "WORKERS",
     "REQUIRE_AUTHORIZATION",
+    "ADMIN_TOKEN",
+    "ADMIN_LISTEN_ADDR",
     "DRAIN_READINESS_LAG_MS",
     "DRAIN_GRACE_MS",
     "STICKY_TTL_SECS",
@@ -277,6 +281,28 @@ def test_another_listen_address_is_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["0.0.0.0/0:8080", "10.0.0.0/8:80", "[::/0]:80"])
 def test_a_network_is_no_listen_address(text: str) -> None:
     fault_of("LISTEN_ADDR", text)
+
+
+def test_the_operator_may_have_an_address_of_his_own() -> None:
+    found = load({"ADMIN_LISTEN_ADDR": "[::1]:9"}).admin_listen_addr
+    assert found == ListenAddress(host="::1", port=9)
+    assert "IPv4:port or [IPv6]:port" in fault_of("ADMIN_LISTEN_ADDR", "localhost:80")
+
+
+def test_the_operators_token_is_long_fits_a_header_and_is_never_shown() -> None:
+    token = "marked-token-16c"
+    settings = load({"ADMIN_TOKEN": token})
+    assert settings.admin_token == token
+    assert token not in repr(settings)
+    for text in (
+        token[:-1],
+        "marked-tok\u00e9n-of-16",
+        "marked token of 16",
+        "marked-token\x00of-16",
+    ):
+        fault = fault_of("ADMIN_TOKEN", text)
+        assert "marked" not in fault
+        assert "at least 16 visible ASCII characters" in fault
 
 
 @pytest.mark.parametrize("name", URLS)

@@ -4,6 +4,7 @@ It asks nobody and changes nothing, so that what would happen can be told withou
 """
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -129,6 +130,25 @@ class Chooser:
             return self._alias(asked.spec, asked.wishes, picture, body.needs)
         return self._list(asked.spec, asked.wishes, picture, body.needs)
 
+    def survey(self, picture: Picture, selector: str) -> Options:
+        """Everybody whom the operator allows, as `selector` orders them for a request without wishes.
+
+        It may be nobody.
+        """
+        needs = Needs()
+        moment = self._planner.moment(picture, needs)
+        sifted = self._sieve.eligible(picture, NOTHING, needs)
+        return Options(
+            picture=picture,
+            spec=Alias(),
+            order=self._planner.order(picture, sifted.names, moment, selector=selector),
+            needs=needs,
+            sifted=sifted,
+            names=sifted.names,
+            selector=selector,
+            moment=moment,
+        )
+
     def _direct(self, spec: Direct, wishes: Wishes, picture: Picture, needs: Needs) -> Options:
         names, catalog = (spec.model,), picture.catalog
         sifted = self._sieve.named(names, catalog, wishes, needs)
@@ -230,6 +250,17 @@ class Chooser:
             place = Place.RESTED
         candidates = candidates[: options.attempts]
         return Choice(options=options, candidates=candidates, sticky=sticky, place=place, stay=stay)
+
+    def terms(
+        self, options: Options, of: Iterable[str] | None = None
+    ) -> Mapping[str, Mapping[str, float]]:
+        """What the places of the ranked were made of, or of those among `of`; see `IPlan`."""
+        if options.moment is None or options.selector is None:
+            return {}
+        asked = None if of is None else [name for name in of if name in options.names]
+        return self._planner.terms(
+            options.picture, options.names, options.moment, selector=options.selector, of=asked
+        )
 
     def _weigh(self, options: Options, sticky: str) -> Stay | None:
         """Whether to leave `sticky`; None where the client's own order counts, or nobody is better."""

@@ -120,7 +120,8 @@ class Engine:
                 rests.returned(model)
             left = downstream.lost_as is not End.SHUTDOWN
             outcome = Outcome.CLIENT_GONE if left else Outcome.SHUTDOWN
-            journal.attempted(name, outcome, self._now() - began)
+            waited = self._now() - began
+            journal.attempted(name, outcome, waited, waited=waited)
             raise
         outcome, relay = attempt.outcome, attempt.relay
         now = self._now()
@@ -130,7 +131,7 @@ class Engine:
             rest = None
         else:
             rest = self._learn(exchange, name, outcome, now - began, probing=probing)
-        journal.attempted(name, outcome, now - began, rest=rest)
+        journal.attempted(name, outcome, now - began, rest=rest, waited=now - attempt.sent_at)
         verdict = decide(outcome, remaining=turn.remaining and not over, previous=previous)
         if relay is not None and verdict in {Verdict.COMMIT, Verdict.PASS_THROUGH}:
             exchange.body = None
@@ -200,15 +201,17 @@ class Engine:
     async def _attempt(
         self, exchange: Exchange, turn: Turn, downstream: IDownstream, journal: Journal
     ) -> Attempt:
+        answering = self._headers(exchange, turn)
+        sent_at = self._now()
         try:
-            response = await self._headers(exchange, turn)
+            response = await answering
         except AttemptFailed as failed:
-            return Attempt(outcome=failed.outcome)
+            return Attempt(outcome=failed.outcome, sent_at=sent_at)
         except CancelledError:
             note_left(downstream, journal, Phase.HEADERS)
             raise
         try:
-            return await self._judge(response, turn)
+            return await self._judge(response, turn, sent_at)
         except CancelledError:
             note_left(downstream, journal, Phase.FIRST_BYTE)
             response.abort()
@@ -232,7 +235,7 @@ class Engine:
 
         return answering.addTimeout(turn.within(seconds), self._clock, onTimeoutCancel=late)
 
-    async def _judge(self, response: IUpstreamResponse, turn: Turn) -> Attempt:
+    async def _judge(self, response: IUpstreamResponse, turn: Turn, sent_at: float) -> Attempt:
         outcome = judge_status(response.status)
         relay = Relay(response, clock=self._clock, idle=self._deadlines.idle)
         if outcome is None:
@@ -242,7 +245,7 @@ class Engine:
             gate = gate_for(response.fields, remaining=turn.remaining)
             await self._held(relay, gate, turn.within(self._deadlines.first_body_byte))
             outcome = gate.outcome(relay.held, relay.framing)
-        return Attempt(outcome=outcome, relay=relay)
+        return Attempt(outcome=outcome, relay=relay, sent_at=sent_at)
 
     def _held(self, relay: Relay, gate: Gate, seconds: float) -> Deferred[None]:
         def late(_result: object, _seconds: float) -> None:
@@ -266,6 +269,7 @@ class Engine:
             selected=name if exchange.routed else None,
             stops_retries=RULES[outcome].stops_retries,
             retry_after=self._retry_after(exchange, outcome),
+            told=journal.told(),
         )
         journal.began(name, response.status, success=success)
         downstream.begin(response.status, fields, response.length)

@@ -32,9 +32,13 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """What one attempt came to; with `relay` where there is an answer, wanted or not."""
+    """What one attempt came to; with `relay` where there is an answer, wanted or not.
+
+    `sent_at` is when there was nothing left to do but to wait for upstream.
+    """
 
     outcome: Outcome
+    sent_at: float
     relay: Relay | None = None
 
 

@@ -10,6 +10,8 @@ from typing import ParamSpec
 
 from twisted.logger import Logger
 
+from autopilot.dataplane.account import Account
+from autopilot.dataplane.decisions import Decisions
 from autopilot.interfaces import Seconds
 from autopilot.logs import say
 from autopilot.metrics import OTHER, Metrics, Mode, Phase
@@ -17,10 +19,14 @@ from autopilot.policy.affinity import Place
 from autopilot.policy.ending import End
 from autopilot.policy.errors import ErrorBody
 from autopilot.policy.failover import ORIGIN_OUTCOMES, Outcome
+from autopilot.policy.headers import ATTEMPTS, SERVER_TIMING, Fields
+from autopilot.policy.trail import attempts_value, timing_value
 
 _log = Logger(namespace="autopilot.access")
 
 CLIENT_GONE_STATUS = "client_gone"
+
+_ROUTED = frozenset({Mode.ALIAS, Mode.LIST})
 
 Label = Callable[[str], str | None]
 """The catalogue id behind a model's name, or None."""
@@ -53,9 +59,21 @@ def _never_raises(method: Callable[P, None]) -> Callable[P, None]:
 
 
 class Journal:
-    """Open from the moment the whole request is in until `close`, which must be called once."""
+    """Open from the moment the whole request is in until `close`, which must be called once.
 
-    def __init__(self, *, request_id: str, metrics: Metrics, clock: Seconds) -> None:
+    `received_at` is that moment by `clock`, where it is not now. `decisions` keeps the story, if anybody
+    may ask for it.
+    """
+
+    def __init__(
+        self,
+        *,
+        request_id: str,
+        metrics: Metrics,
+        clock: Seconds,
+        received_at: float | None = None,
+        decisions: Decisions | None = None,
+    ) -> None:
         self.mode = Mode.NONE
         self.label: Label = lambda _name: None
         self._candidates = 0
@@ -63,7 +81,10 @@ class Journal:
         self._request_id = request_id
         self._metrics = metrics
         self._clock = clock
-        self._started = clock()
+        self._started = clock() if received_at is None else received_at
+        self._waited = 0.0
+        self._decisions = decisions
+        self._decision: Account = {}
         self._attempts: list[AttemptRecord] = []
         self._selected: str | None = None
         self._status: int | None = None
@@ -80,11 +101,31 @@ class Journal:
         if place is not None:
             self._metrics.places.labels(place=place.value).inc()
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether anybody may ask for this story later."""
+        return self._decisions is not None
+
+    @_never_raises
+    def decided(self, decision: Callable[[], Account]) -> None:
+        """What was chosen, for who asks later; see `autopilot.dataplane.account`."""
+        self._decision = decision()
+
     @_never_raises
     def attempted(
-        self, model: str, outcome: Outcome, seconds: float, *, rest: float | None = None
+        self,
+        model: str,
+        outcome: Outcome,
+        seconds: float,
+        *,
+        rest: float | None = None,
+        waited: float = 0.0,
     ) -> None:
-        """An attempt came to `outcome`; `rest` is for how many seconds the model now rests."""
+        """An attempt came to `outcome`; `rest` is for how many seconds the model now rests.
+
+        `waited` of its `seconds` were spent waiting for upstream.
+        """
+        self._waited += waited
         label = self.label(model) or OTHER
         self._attempts.append(
             AttemptRecord(model=label, outcome=outcome, seconds=seconds, rest=rest)
@@ -120,6 +161,24 @@ class Journal:
         self._end = end
         self._bytes = sent
         self._metrics.stream_ends.labels(end=end.value).inc()
+
+    def told(self) -> Fields:
+        """What the client is told of the attempts so far, and of whose the time was.
+
+        Nothing where the client named its one model, or nobody was asked. Our own share is all the
+        time since the whole request was in that was not spent waiting for an answer's first content:
+        choosing, a shared store's answer, sending, and going on to a next candidate. What is done
+        while that content arrives cannot be told from waiting and counts as it, and so does what a
+        busy process does for others meanwhile: our share is a lower bound.
+        """
+        if not self._attempts or self.mode not in _ROUTED:
+            return ()
+        own = self._clock() - self._started - self._waited
+        attempts = [(each.model, each.outcome.value) for each in self._attempts]
+        return (
+            (ATTEMPTS, attempts_value(attempts)),
+            (SERVER_TIMING, timing_value(own=own, upstream=self._waited)),
+        )
 
     def refused(self, status: int, code: str) -> None:
         """The client was sent a refusal of our own."""
@@ -157,6 +216,28 @@ class Journal:
             bytes=self._bytes,
             ms=_milliseconds(duration),
         )
+        if self._decisions is not None:
+            self._decisions.keep(self._request_id, self._whole(duration))
+
+    def _whole(self, seconds: float) -> Account:
+        return {
+            "mode": self.mode.value,
+            **self._decision,
+            "attempts": [
+                {
+                    "model": attempt.model,
+                    "outcome": attempt.outcome.value,
+                    "seconds": round(attempt.seconds, 6),
+                    "rest_s": None if attempt.rest is None else round(attempt.rest, 3),
+                }
+                for attempt in self._attempts
+            ],
+            "selected": self._selected,
+            "status": self._status,
+            "code": self._code,
+            "end": None if self._end is None else self._end.value,
+            "seconds": round(seconds, 6),
+        }
 
 
 def refusal_recorder(metrics: Metrics, clock: Seconds) -> Callable[[bytes, ErrorBody], None]:

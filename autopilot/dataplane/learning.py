@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from autopilot.interfaces import Seconds
+from autopilot.policy.catalog import Catalog
 from autopilot.policy.failover import Outcome
 from autopilot.policy.inflight import InFlight
 from autopilot.policy.needs import Needs
+from autopilot.policy.picture import Picture
 from autopilot.policy.rest import CAUSES, Cause, RestTable, cause_in
 from autopilot.policy.timings import Observations
 
@@ -25,6 +27,15 @@ class Learned:
         self.observations = Observations()
         self.in_flight = InFlight()
         self._now = now
+        self._catalog: Catalog | None = None
+
+    def see(self, picture: Picture) -> Picture:
+        """Tell what waited for a new catalogue if `picture` has one. Returns it."""
+        if picture.catalog is not self._catalog:
+            if self._catalog is not None:
+                self.rests.catalog_changed(at=picture.catalog_fetched_at)
+            self._catalog = picture.catalog
+        return picture
 
     @contextmanager
     def under_way(self, model: str) -> Iterator[None]:

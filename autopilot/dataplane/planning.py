@@ -5,7 +5,7 @@ A plan is made once for each strategy and set of models, and serves until the pi
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from twisted.logger import Logger
 
@@ -99,14 +99,23 @@ class Planner:
         return 0.0
 
     def terms(
-        self, picture: Picture, names: tuple[str, ...], moment: Moment, *, selector: str
+        self,
+        picture: Picture,
+        names: tuple[str, ...],
+        moment: Moment,
+        *,
+        selector: str,
+        of: Iterable[str] | None = None,
     ) -> Mapping[str, Mapping[str, float]]:
-        """What the place of each of `names` was made of; nothing if the strategy fails."""
+        """What the place of each of `names` was made of, or of those in `of`, which are among them.
+
+        Nothing if the strategy fails.
+        """
         plan = self._plan(picture, names, selector)
         if plan is None:
             return {}
         try:
-            return {name: dict(plan.terms(name, moment)) for name in names}
+            return {name: dict(plan.terms(name, moment)) for name in (names if of is None else of)}
         except Exception:  # noqa: BLE001 - as above
             _log.failure("the selector {name!r} failed", name=selector)
         return {}

@@ -84,6 +84,17 @@ class RedisSticky(Service):
         looking.addTimeout(LOOKUP_SECONDS, self._clock, onTimeoutCancel=self._late)
         return looking.addErrback(self._not_found)
 
+    def peek(self, key: bytes) -> Deferred[str | None] | None:
+        """See `IStickyStore`. Nothing where Redis would not be asked for a request either."""
+        if not (self.running and self._breaker.closed and self._link.connected):
+            return None
+        if self._link.pending >= MAX_PENDING:
+            return None
+        looking = self._link.command("GETRANGE", _name(key), 0, MAX_MODEL_BYTES)
+        looking.addCallback(lambda answer: _model(answer) or None)
+        looking.addTimeout(LOOKUP_SECONDS, self._clock, onTimeoutCancel=_nothing_in_time)
+        return looking.addErrback(_not_known)
+
     def put(self, key: bytes, model: str) -> None:
         """See `IStickyStore`."""
         value = _value(model)
@@ -177,6 +188,15 @@ class RedisSticky(Service):
                 self._link.drop()
         else:
             say(_log, "sticky_store_available")
+
+
+def _nothing_in_time(_result: object, _seconds: float) -> None:
+    """What is not there by now is not known."""
+
+
+def _not_known(failure: Failure) -> None:
+    if failure.check(CancelledError):
+        failure.raiseException()
 
 
 def _name(key: bytes) -> str:

@@ -8,22 +8,20 @@ from functools import partial
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from autopilot.dataplane.choosing import Chooser
+from autopilot.dataplane import account
+from autopilot.dataplane.choosing import Choice, Chooser
 from autopilot.dataplane.engine import Engine, note_left
 from autopilot.dataplane.exchange import Exchange
 from autopilot.dataplane.journal import Journal
 from autopilot.dataplane.learning import Learned
 from autopilot.dataplane.sticky import Affinity
 from autopilot.interfaces import IDownstream, IPictureSource, IStickyStore
-from autopilot.metrics import Mode, Phase
+from autopilot.metrics import Phase
 from autopilot.policy.affinity import session_in
 from autopilot.policy.chatbody import ChatBody, parse_body
 from autopilot.policy.headers import Fields, bearer_token, upstream_fields
-from autopilot.policy.modelspec import Alias, Direct, PreferenceList, catalog_id, model_behind
-from autopilot.policy.picture import Picture
+from autopilot.policy.modelspec import Direct, catalog_id, model_behind
 from autopilot.policy.stickiness import client_key
-
-_MODES = {Alias: Mode.ALIAS, PreferenceList: Mode.LIST, Direct: Mode.DIRECT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +59,8 @@ class Router:
         self._chooser = chooser
         self._sticky = sticky
         self._learned = learned
-        self._catalog = source.picture.catalog
         self._secret = secret
+        learned.see(source.picture)
 
     async def route(self, incoming: Incoming, downstream: IDownstream, journal: Journal) -> None:
         """Answer `incoming` through `downstream`. Cancelling means that the client is gone.
@@ -78,17 +76,17 @@ class Router:
     async def _exchange(
         self, incoming: Incoming, downstream: IDownstream, journal: Journal
     ) -> Exchange:
-        picture = self._picture()
+        picture = self._learned.see(self._source.picture)
         body = parse_body(incoming.body)
         options = self._chooser.options(body, picture, incoming.fields)
         if isinstance(options.spec, Direct) and options.spec.name != body.model:
             body = body.renamed(options.spec.name)
-        journal.mode = _MODES[type(options.spec)]
+        journal.mode = account.MODES[type(options.spec)]
         journal.label = partial(catalog_id, catalog=picture.catalog)
         affinity: Affinity | None = None
         sticky: str | None = None
         if not isinstance(options.spec, Direct):
-            key = self._key(incoming, body)
+            key = key_of(incoming, body, self._secret)
             affinity = Affinity(self._sticky, key)
             kept = self._sticky.get(key)
             try:
@@ -98,6 +96,8 @@ class Router:
                 raise
         choice = self._chooser.choose(options, sticky)
         journal.chosen(choice.candidates, choice.place)
+        if journal.is_kept:
+            journal.decided(lambda: self._decision(choice, journal))
         return Exchange(
             path=incoming.path,
             fields=upstream_fields(incoming.fields, request_id=incoming.request_id),
@@ -109,23 +109,20 @@ class Router:
             needs=options.needs,
         )
 
-    def _picture(self) -> Picture:
-        picture = self._source.picture
-        if picture.catalog is not self._catalog:
-            self._catalog = picture.catalog
-            self._learned.rests.catalog_changed(at=picture.catalog_fetched_at)
-        return picture
+    def _decision(self, choice: Choice, journal: Journal) -> account.Account:
+        terms = self._chooser.terms(choice.options, choice.candidates)
+        return account.decision(choice, terms, journal.label)
 
-    def _key(self, incoming: Incoming, body: ChatBody) -> bytes:
-        authorization = [
-            value for name, value in incoming.fields if name.lower() == b"authorization"
-        ]
-        return client_key(
-            self._secret,
-            token=bearer_token(authorization),
-            address=incoming.address,
-            session=session_in(incoming.fields) or _encoded(body.session),
-        )
+
+def key_of(incoming: Incoming, body: ChatBody, secret: bytes) -> bytes:
+    """The keyed hash by which the client, or its conversation, is known."""
+    authorization = [value for name, value in incoming.fields if name.lower() == b"authorization"]
+    return client_key(
+        secret,
+        token=bearer_token(authorization),
+        address=incoming.address,
+        session=session_in(incoming.fields) or _encoded(body.session),
+    )
 
 
 def _encoded(session: str | None) -> bytes | None:

@@ -21,6 +21,10 @@ class MemorySticky:
         """See `IStickyStore`. Never to be waited for."""
         return self._table.get(key, now=self._now())
 
+    def peek(self, key: bytes) -> str | None:
+        """See `IStickyStore`."""
+        return self._table.peek(key, now=self._now())
+
     def put(self, key: bytes, model: str) -> None:
         """See `IStickyStore`."""
         self._table.put(key, model, now=self._now())

@@ -23,6 +23,7 @@ class Code(Enum):
     IMPOSSIBLE_WISH = "impossible_wish", HTTPStatus.BAD_REQUEST
     BAD_REQUEST = "bad_request", HTTPStatus.BAD_REQUEST
     MISSING_AUTHORIZATION = "missing_authorization", HTTPStatus.UNAUTHORIZED
+    UNAUTHORIZED = "unauthorized", HTTPStatus.UNAUTHORIZED
     MODEL_NOT_ALLOWED = "model_not_allowed", HTTPStatus.FORBIDDEN
     NOT_FOUND = "not_found", HTTPStatus.NOT_FOUND
     METHOD_NOT_ALLOWED = "method_not_allowed", HTTPStatus.METHOD_NOT_ALLOWED

@@ -16,8 +16,11 @@ OWN_PREFIX = b"x-chutes-autopilot-"
 """How the names of the router's own fields begin: what is asked of it, and what it tells."""
 
 SELECTED = OWN_PREFIX + b"selected"
+ATTEMPTS = OWN_PREFIX + b"attempts"
+SERVER_TIMING = b"server-timing"
 SHOULD_RETRY = b"x-should-retry"
 RETRY_AFTER = b"retry-after"
+EXPLAIN_FOR = b"x-chutes-autopilot-explain-for"
 
 _HOP_BY_HOP = frozenset(
     {
@@ -42,7 +45,7 @@ _REQUEST_DROPPED = _HOP_BY_HOP | {
     b"x-real-ip",
     REQUEST_ID,
 }
-_RESPONSE_DROPPED = _HOP_BY_HOP | {b"content-length", REQUEST_ID, SELECTED}
+_RESPONSE_DROPPED = _HOP_BY_HOP | {b"content-length", REQUEST_ID, SELECTED, ATTEMPTS}
 _REQUEST_DROPPED_PREFIXES = (b"x-forwarded-", OWN_PREFIX)
 _USABLE_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
@@ -69,11 +72,12 @@ def downstream_fields(
     selected: str | None,
     stops_retries: bool = False,
     retry_after: int | None = None,
+    told: Fields = (),
 ) -> list[tuple[bytes, bytes]]:
     """Upstream's fields as the client gets them.
 
     `selected` is named in routed modes only; `retry_after`, in seconds, counts only where upstream
-    gave none.
+    gave none; `told` is what else the router says of the answer, beside what upstream says.
     """
     crossing = [(name, value) for name, value in fields if name.lower() not in _RESPONSE_DROPPED]
     if stops_retries:
@@ -85,6 +89,7 @@ def downstream_fields(
         crossing.append((RETRY_AFTER, b"%d" % retry_after))
     if selected is not None:
         crossing.append((SELECTED, field_value(selected)))
+    crossing.extend(told)
     return crossing
 
 

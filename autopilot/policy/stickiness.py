@@ -65,6 +65,11 @@ class StickyTable:
         self._entries.move_to_end(key)
         return model
 
+    def peek(self, key: bytes, *, now: float) -> str | None:
+        """As `get`, but the entry is used no more recently for it, and stays."""
+        model, expires_at = self._entries.get(key, (None, now))
+        return model if now < expires_at else None
+
     def put(self, key: bytes, model: str, *, now: float) -> float | None:
         """Remember that `model` served `key` at `now`; until when, or None if the table is off."""
         if self._ttl <= 0 or self._max_entries <= 0:

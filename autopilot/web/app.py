@@ -1,7 +1,6 @@
 """The routes: what is served where, and how every refusal is said in OpenAI's error shape."""
 
 from collections.abc import Sequence
-from typing import Any, cast
 
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred
@@ -9,19 +8,21 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from autopilot.dataplane.decisions import Decisions
 from autopilot.dataplane.journal import Journal
-from autopilot.dataplane.router import Incoming, Router
+from autopilot.dataplane.router import Router
 from autopilot.interfaces import IPictureSource, Seconds
 from autopilot.metrics import Metrics
-from autopilot.policy.clientaddress import Network, client_address
+from autopilot.policy.clientaddress import Network
 from autopilot.policy.ending import End
 from autopilot.policy.errors import Code, ErrorBody, Refusal
 from autopilot.policy.readiness import MEANING, MaxAges, NotReady, readiness
 from autopilot.policy.rules import FREE, Rules
 from autopilot.web.connections import Connections
 from autopilot.web.downstream import RequestDownstream
+from autopilot.web.failures import answer_failure, internal_error
+from autopilot.web.incoming import incoming_of
 from autopilot.web.models import ModelList
 from autopilot.web.server import AutopilotRequest
 
@@ -37,7 +38,10 @@ _EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
 
 
 class Api:
-    """Everything an HTTP client can reach. `trusted_proxies` may name the client's address."""
+    """Everything an HTTP client can reach. `trusted_proxies` may name the client's address.
+
+    `decisions` keeps what was decided, where somebody may ask for it.
+    """
 
     app = Klein()
     # werkzeug would redirect a doubled slash. No rule ends in a slash, so that with strict slashes
@@ -57,6 +61,7 @@ class Api:
         rules: Rules = FREE,
         trusted_proxies: Sequence[Network],
         connections: Connections,
+        decisions: Decisions | None = None,
     ) -> None:
         self._router = router
         self._source = source
@@ -68,6 +73,7 @@ class Api:
         self._rules = rules
         self._trusted_proxies = trusted_proxies
         self._connections = connections
+        self._decisions = decisions
 
     def not_ready(self) -> NotReady | None:
         """Why traffic should not be sent here now; None when it should."""
@@ -121,20 +127,7 @@ class Api:
     @app.handle_errors(Exception)
     def failed(self, request: IRequest, failure: Failure) -> bytes:
         """Say in OpenAI's error shape what went wrong outside an exchange."""
-        answering = cast("AutopilotRequest", request)
-        error = failure.value
-        if isinstance(error, Refusal):
-            body = error.body
-        elif isinstance(error, MethodNotAllowed):
-            allowed = ", ".join(sorted(error.valid_methods or ()))
-            answering.setHeader(b"allow", allowed.encode("ascii"))
-            body = Refusal(Code.METHOD_NOT_ALLOWED, f"This route accepts {allowed} only.").body
-        elif isinstance(error, HTTPException) and error.code is not None and error.code < 500:  # noqa: PLR2004
-            body = Refusal(Code.NOT_FOUND, "There is nothing at this path.").body
-        else:
-            _log.failure("unexpected error", failure)
-            body = _internal_error()
-        return answering.prepare(body.status, body.render())
+        return answer_failure(request, failure)
 
     def _exchange(self, request: AutopilotRequest, path: str) -> Deferred[None]:
         downstream = RequestDownstream(request, clock=self._clock)
@@ -147,26 +140,27 @@ class Api:
             request_id=request.request_id.decode("ascii"),
             metrics=self._metrics,
             clock=self._monotonic,
+            received_at=request.received_at,
+            decisions=self._decisions,
         )
         try:
-            await self._router.route(self._incoming(request, path), downstream, journal)
+            await self._router.route(
+                incoming_of(request, path=path, trusted_proxies=self._trusted_proxies),
+                downstream,
+                journal,
+            )
         except CancelledError:
             if downstream.begun or downstream.lost_as is not End.SHUTDOWN:
                 raise
-            body = _draining()
-            journal.refused(body.status, body.code)
-            request.answer(body)
+            _refuse(request, _draining(), journal)
         except Refusal as refusal:
-            journal.refused(refusal.body.status, refusal.body.code)
-            request.answer(refusal.body)
+            _refuse(request, refusal.body, journal)
         except Exception:  # noqa: BLE001 - Klein would end a stream cleanly with an HTML page
             _log.failure("unexpected error in an exchange")
             if downstream.begun:
                 downstream.break_off()
             else:
-                body = _internal_error()
-                journal.refused(body.status, body.code)
-                request.answer(body)
+                _refuse(request, internal_error(), journal)
         finally:
             journal.close()
         if downstream.broken:
@@ -174,36 +168,15 @@ class Api:
             # whole. The wait ends with the connection, which cancels it.
             await Deferred()
 
-    def _incoming(self, request: AutopilotRequest, path: str) -> Incoming:
-        headers = request.requestHeaders
-        return Incoming(
-            path=path,
-            fields=[
-                (name, value) for name, values in headers.getAllRawHeaders() for value in values
-            ],
-            body=request.take_body(),
-            request_id=request.request_id,
-            address=self._address(request),
-        )
 
-    def _address(self, request: AutopilotRequest) -> str:
-        peer: Any = request.getClientAddress()
-        forwarded: Sequence[bytes] = (
-            request.requestHeaders.getRawHeaders(b"x-forwarded-for", [])
-            if self._trusted_proxies
-            else ()
-        )
-        return client_address(
-            getattr(peer, "host", ""),
-            forwarded_for=[value.decode("latin-1") for value in forwarded],
-            trusted_proxies=self._trusted_proxies,
-        )
+def _refuse(request: AutopilotRequest, error: ErrorBody, journal: Journal) -> None:
+    """Answer with `error`, and with what came before it."""
+    journal.refused(error.status, error.code)
+    for name, value in journal.told():
+        request.setHeader(name, value)
+    request.answer(error)
 
 
 def _draining() -> ErrorBody:
     meaning = MEANING[NotReady.DRAINING]
     return Refusal(Code.DRAINING, meaning, retry_after=DRAINING_RETRY_SECONDS).body
-
-
-def _internal_error() -> ErrorBody:
-    return Refusal(Code.INTERNAL_ERROR, "The router failed to handle this request.").body

@@ -5,10 +5,16 @@ from typing import Any
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from autopilot.policy.headers import REQUEST_ID, SELECTED, SHOULD_RETRY
+from autopilot.policy.headers import (
+    ATTEMPTS,
+    REQUEST_ID,
+    SELECTED,
+    SERVER_TIMING,
+    SHOULD_RETRY,
+)
 
 _PREFLIGHT_SECONDS = b"600"
-_EXPOSED = b", ".join((REQUEST_ID, SELECTED, SHOULD_RETRY, b"retry-after"))
+_EXPOSED = b", ".join((REQUEST_ID, SELECTED, ATTEMPTS, SERVER_TIMING, SHOULD_RETRY, b"retry-after"))
 _METHODS = b"GET, HEAD, POST, OPTIONS"
 _USUAL_FIELDS = b"authorization, content-type"
 _NO_CONTENT = 204

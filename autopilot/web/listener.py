@@ -25,7 +25,7 @@ class Listener(Service):
     """Listens from before privileges are dropped until stopped. `port` tells where.
 
     With `inherited`, the descriptor of a socket that listens and is not of this process, it accepts
-    there, turn by turn with those who have the same.
+    there, turn by turn with those who have the same. `told` is what the log says when it does.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Listener(Service):
         *,
         inherited: int | None = None,
         ledger: Ledger | None = None,
+        told: str = "listening",
     ) -> None:
         self.port: Any = None
         self._inherited = inherited
@@ -43,6 +44,7 @@ class Listener(Service):
         self._reactor = reactor
         self._address = address
         self._factory = factory
+        self._told = told
 
     def privilegedStartService(self) -> None:
         """Bind: ports below 1024 need the privileges that twistd may drop afterwards."""
@@ -69,7 +71,7 @@ class Listener(Service):
             self.port = self._bound() if self._inherited is None else self._adopted(self._inherited)
             # See `Port` in twisted.internet.tcp: what it makes of an accepted connection.
             self.port.transport = EagerServer
-            say(_log, "listening", port=bound_port(self.port))
+            say(_log, self._told, port=bound_port(self.port))
 
     def _bound(self) -> IListeningPort:
         try:

@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
+from autopilot.interfaces import Seconds
 from autopilot.policy.ending import End
 from autopilot.policy.errors import Code, ErrorBody, Refusal
 from autopilot.policy.headers import REQUEST_ID, RETRY_AFTER, request_id
@@ -22,6 +23,8 @@ RefusalRecorder = Callable[[bytes, ErrorBody], None]
 """Told the request id and the refusal of a request that is refused while it arrives."""
 
 SERVER_NAME = b"chutes-autopilot"
+
+NOTHING_HERE = "There is nothing at this path."
 
 
 def reason_phrase(status: int) -> bytes:
@@ -55,6 +58,7 @@ class AutopilotRequest(Request):
     content: Any
     transport: Any
     refused = False
+    received_at: float | None = None
     downstream: "Breakable | None" = None
     _received = 0
 
@@ -133,6 +137,7 @@ class AutopilotRequest(Request):
 
     def process(self) -> None:
         """Route the request. Called when it is complete."""
+        self.received_at = self.channel.site.monotonic()
         if self.path == b"*":
             # Twisted would answer for the server itself (RFC 9110 section 9.3.7): to us it is a path.
             self.path = b"/*"
@@ -161,7 +166,10 @@ class Refused(Resource):
 
 
 class AutopilotSite(Site):
-    """Serves `resource` within `limits`; `refused` is told of requests that never become complete."""
+    """Serves `resource` within `limits`; `refused` is told of requests that never become complete.
+
+    `monotonic` dates requests, by the clock that measures them.
+    """
 
     noisy = False
     protocol: Any = AutopilotChannel
@@ -176,6 +184,7 @@ class AutopilotSite(Site):
         cors: Cors,
         refused: RefusalRecorder,
         reactor: Any,
+        monotonic: Seconds,
     ) -> None:
         # No timeout of Twisted's: its only one is reset by every byte, and off during an answer.
         super().__init__(resource, timeout=None, reactor=reactor, parsePOSTFormSubmission=False)
@@ -183,6 +192,7 @@ class AutopilotSite(Site):
         self.connections = connections
         self.cors = cors
         self.refused = refused
+        self.monotonic = monotonic
 
     def getResourceFor(self, request: AutopilotRequest) -> IResource:
         """The resource that answers `request`; Twisted has just set its own `Server` field."""
@@ -191,7 +201,7 @@ class AutopilotSite(Site):
         if preflight is not None:
             return preflight
         if not routable(request.path):
-            return Refused(Refusal(Code.NOT_FOUND, "There is nothing at this path."))
+            return Refused(Refusal(Code.NOT_FOUND, NOTHING_HERE))
         resource: IResource = super().getResourceFor(request)
         return resource
 

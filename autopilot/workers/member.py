@@ -34,6 +34,10 @@ class SharedSticky:
         """See `IStickyStore`. Never to be waited for."""
         return self._table.get(key, now=self._now())
 
+    def peek(self, key: bytes) -> str | None:
+        """See `IStickyStore`."""
+        return self._table.peek(key, now=self._now())
+
     def put(self, key: bytes, model: str) -> None:
         """See `IStickyStore`. Told only if it is news, so that not every answer is a message."""
         now = self._now()

@@ -10,12 +10,14 @@ from autopilot.workers.member import Member
 class Share:
     """What is handed to `autopilot.service.make_service` by `autopilot.worker`.
 
-    `listening` is the descriptor of the socket that all accept from, `parent` a process's id.
+    `listening` is the descriptor of the socket that all accept from, `admin` that of the operator's if
+    he has one, `parent` a process's id.
     """
 
     member: Member
     ledger: Ledger
     listening: int
+    admin: int | None = None
     parent: int
 
     def processes(self) -> tuple[int, ...]:

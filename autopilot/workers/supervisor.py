@@ -26,8 +26,8 @@ from autopilot.workers.link import Link
 
 _log = Logger(namespace="autopilot.workers")
 
-LISTENING, LINK, CELLS = 3, 4, 5
-"""The numbers of the descriptors that a worker inherits."""
+LISTENING, LINK, CELLS, ADMIN = 3, 4, 5, 6
+"""The numbers of the descriptors that a worker inherits; the last one where the operator has a port."""
 
 SLOTS = "AUTOPILOT_SLOTS"
 """The variable that tells it how many places there are."""
@@ -57,8 +57,9 @@ class _Place:
 class Supervisor(Service):
     """`count` workers that serve `listening`, a socket that listens, with what `hub` shares.
 
-    `environment` is theirs. `gone` is called with the slot of a worker that has ended. At stop they have
-    `patience` seconds to drain before they are killed.
+    `admin` is another, of the operator's, if he has one. `environment` is theirs. `gone` is called with
+    the slot of a worker that has ended. At stop they have `patience` seconds to drain before they are
+    killed.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Supervisor(Service):
         hub: Hub,
         cells: SharedCells,
         listening: Callable[[], int],
+        admin: Callable[[], int] | None = None,
         environment: Mapping[str, str],
         gone: Callable[[int], None],
         patience: float,
@@ -77,6 +79,7 @@ class Supervisor(Service):
         self._hub = hub
         self._cells = cells
         self._listening = listening
+        self._admin = admin
         self._environment = environment
         self._gone = gone
         self._patience = patience
@@ -162,6 +165,7 @@ class Supervisor(Service):
                     LISTENING: self._listening(),
                     LINK: theirs.fileno(),
                     CELLS: self._cells.descriptor,
+                    **({} if self._admin is None else {ADMIN: self._admin()}),
                 },
             )
 
@@ -229,6 +233,7 @@ class Inherited:
     listening: int = LISTENING
     link: int = LINK
     cells: int = CELLS
+    admin: int = ADMIN
 
 
 def inherited(environment: Mapping[str, str]) -> Inherited:

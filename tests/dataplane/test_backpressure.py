@@ -110,6 +110,7 @@ class Wire:
             cors=Cors(()),
             refused=lambda _request_id, _error: None,
             reactor=clock,
+            monotonic=clock.seconds,
         )
         self.clock = clock
         self.up = agent.transport

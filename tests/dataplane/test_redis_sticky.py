@@ -570,3 +570,48 @@ def test_it_can_be_started_again() -> None:
     assert looking == ["org/a"]
     assert bench.unavailable == 0
     bench.stop()
+
+
+def peeked(bench: Bench) -> "list[str | None]":
+    """Begin to look without leaving a trace."""
+    results: list[str | None] = []
+    found = bench.store.peek(KEY)
+    if isinstance(found, Deferred):
+        found.addCallback(results.append)
+    else:
+        results.append(found)
+    return results
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [(bulk(b"org/a"), "org/a"), (bulk(b""), None), (b"-ERR no\r\n", None), (None, None)],
+)
+def test_who_only_wants_to_know_asks_the_same_and_is_not_counted(
+    answer: bytes | None, found: str | None
+) -> None:
+    bench = Bench().ready()
+    looking = peeked(bench)
+    assert bench.heard() == [LOOKUP]
+    if answer is None:
+        bench.clock.advance(LOOKUP_SECONDS)
+    else:
+        bench.say(answer)
+    assert looking == [found]
+    for result in ("hit", "miss", "timeout", "error", "skipped"):
+        assert not bench.lookups(result)
+    assert bench.clock.getDelayedCalls() == []
+    bench.stop()
+
+
+def test_who_only_wants_to_know_neither_connects_nor_opens_the_breaker() -> None:
+    bench = Bench()
+    bench.refuse()
+    assert (peeked(bench), bench.dialled) == ([None], 1)
+    bench.look()
+    bench.ready()
+    for _turn in range(THRESHOLD + 1):
+        peeked(bench)
+        bench.clock.advance(LOOKUP_SECONDS)
+    assert bench.unavailable == 0
+    bench.stop()

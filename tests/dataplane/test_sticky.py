@@ -53,3 +53,16 @@ def test_clients_do_not_see_each_others_model(store: MemorySticky) -> None:
     Affinity(store, b"k2").failed("org/a")
     assert store.get(b"k2") is None
     assert store.get(b"k1") == "org/a"
+
+
+def test_who_only_wants_to_know_changes_neither_time_nor_order(clock: Clock) -> None:
+    store = MemorySticky(StickyTable(ttl=TTL, max_entries=2), clock.seconds)
+    store.put(b"one", "org/a")
+    store.put(b"two", "org/b")
+    clock.advance(TTL - 1)
+    assert [store.peek(b"one"), store.peek(b"nobody")] == ["org/a", None]
+    # The least recently used is still the first to go.
+    store.put(b"three", "org/c")
+    assert [store.peek(b"one"), store.peek(b"two")] == [None, "org/b"]
+    clock.advance(1)
+    assert store.peek(b"two") is None

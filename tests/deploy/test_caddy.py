@@ -94,7 +94,13 @@ def caddy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caddy]:
     with ExitStack() as stack:
         upstream = stack.enter_context(simulator(folder))
         service = stack.enter_context(
-            router(folder, upstream, TRUST_PROXY_HEADERS="true", TRUSTED_PROXY_CIDRS=f"{HOST}/32")
+            router(
+                folder,
+                upstream,
+                TRUST_PROXY_HEADERS="true",
+                TRUSTED_PROXY_CIDRS=f"{HOST}/32",
+                ADMIN_TOKEN="a-token-that-is-marked",
+            )
         )
         # Caddy cannot be told to take any free port, and one that was free may be gone.
         for _ in range(3):
@@ -166,8 +172,14 @@ def test_a_client_that_leaves_before_the_headers_ends_its_request(caddy: Caddy) 
     caddy.service.wait_idle()
 
 
-def test_the_metrics_stay_inside(caddy: Caddy) -> None:
-    for path, status in (("/metrics", 404), ("/metrics/", 404), ("/healthz", 200)):
+def test_metrics_and_explanations_stay_inside(caddy: Caddy) -> None:
+    assert caddy.service.call("GET", "/autopilot/candidates").status == 401
+    for path, status in (
+        ("/metrics", 404),
+        ("/metrics/", 404),
+        ("/autopilot/candidates", 404),
+        ("/healthz", 200),
+    ):
         with caddy.connection() as connection:
             connection.request("GET", path)
             assert read(connection.getresponse()).status == status, path

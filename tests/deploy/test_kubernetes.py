@@ -55,12 +55,14 @@ def test_every_setting_is_in_the_config_map_with_the_default_of_the_table_or_in_
     sources = [
         {"configMapRef": {"name": manifest("configmap")["metadata"]["name"]}},
         {"secretRef": {"name": "autopilot-sticky", "optional": True}},
+        {"secretRef": {"name": "autopilot-admin", "optional": True}},
     ]
     assert CONTAINER["envFrom"] == sources
     assert "env" not in CONTAINER
-    # How to make the secret stands above the manifest, with every variable that may be in it.
+    # How to make the secrets stands above the manifest, with every variable that may be in it.
     told = (KUBERNETES / "deployment.yaml").read_text().partition("apiVersion")[0]
-    assert "create secret generic autopilot-sticky" in told
+    for name in ("autopilot-sticky", "autopilot-admin"):
+        assert f"create secret generic {name} " in told
     assert set(re.findall(r"--from-literal=(\w+)=", told)) == SECRETS
 
 

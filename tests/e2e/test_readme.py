@@ -1,5 +1,6 @@
 """The README's recipes, run as they stand there; only the address is that of a router under test."""
 
+import json
 import os
 import re
 import shutil
@@ -9,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness import BEST, THIRD, Router, fresh
+from tests.e2e.harness import (
+    ALIAS,
+    BEST,
+    THIRD,
+    Router,
+    Simulator,
+    chat,
+    fresh,
+    router,
+)
 
 README = Path(__file__).parents[2] / "README.md"
 ADDRESS = "http://127.0.0.1:8080"
@@ -50,6 +60,22 @@ def test_the_curl_recipe_streams_to_the_end(service: Router) -> None:
 def test_the_curl_recipes_of_wishes_are_answered(service: Router) -> None:
     printed = run(["/bin/sh", "-e", "-c", recipe("sh", "x-chutes-autopilot-require")], service)
     assert re.findall(r'"model":\s*"([^"]+)"', printed) == [BEST, THIRD, BEST]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_curl_recipes_of_explanations_are_answered(
+    tmp_path: Path, shared_simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = fresh("token")
+    monkeypatch.setenv("ADMIN_TOKEN", token)
+    with router(tmp_path, shared_simulator, ADMIN_TOKEN=token) as opened:
+        opened.post(chat(ALIAS), request_id="my-request-id")
+        words = recipe("sh", "/autopilot/explain").replace("curl -s", "\ncurl -sw '\\n'")
+        printed = run(["/bin/sh", "-e", "-c", words], opened)
+    candidates, explanation, decision = [json.loads(line) for line in printed.split("\n") if line]
+    assert candidates["selector"] == "balanced"
+    assert explanation["wishes"] == {"tee": True}
+    assert decision["selected"] == BEST
 
 
 def test_the_python_recipe_prints_an_answer(service: Router) -> None:

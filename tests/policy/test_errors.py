@@ -20,6 +20,7 @@ PROMISED = {
     "impossible_wish": 400,
     "bad_request": 400,
     "missing_authorization": 401,
+    "unauthorized": 401,
     "model_not_allowed": 403,
     "not_found": 404,
     "method_not_allowed": 405,

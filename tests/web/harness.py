@@ -30,11 +30,13 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
+from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from autopilot.dataplane.choosing import Limits
+from autopilot.dataplane.decisions import Decisions
 from autopilot.dataplane.journal import refusal_recorder
-from autopilot.interfaces import IStickyStore, IUpstream
+from autopilot.interfaces import ISelector, IStickyStore, IUpstream
 from autopilot.logs import observer
 from autopilot.metrics import Metrics
 from autopilot.policy.clientaddress import Network
@@ -43,13 +45,14 @@ from autopilot.policy.picture import Picture
 from autopilot.policy.readiness import MaxAges
 from autopilot.policy.rules import FREE, Rules
 from autopilot.testing import FakeResponse, FakeUpstream, FixedPicture, Posted, picture_of
+from autopilot.web.admin import AdminApi, AdminDoor
 from autopilot.web.app import Api
 from autopilot.web.channel import AutopilotChannel
 from autopilot.web.connections import Connections
 from autopilot.web.cors import Cors
 from autopilot.web.limits import ClientLimits
 from autopilot.web.server import AutopilotRequest, AutopilotSite
-from tests.routers import router_over
+from tests.routers import routing_over
 
 ALIAS = "test/Auto"
 CHAT = "/v1/chat/completions"
@@ -316,7 +319,11 @@ class WatchedSite(AutopilotSite):
 
 
 class Bench:
-    """A router over an upstream that answers with `scripted` results; see `FakeUpstream`."""
+    """A router over an upstream that answers with `scripted` results; see `FakeUpstream`.
+
+    With `admin`, a token or the empty one, it explains itself at the same port, or `apart`: then the port
+    is the operator's, and clients have none.
+    """
 
     def __init__(
         self,
@@ -332,6 +339,9 @@ class Bench:
         log_style: str = "json",
         client_limits: ClientLimits | None = None,
         rules: Rules = FREE,
+        selectors: Mapping[str, ISelector] | None = None,
+        admin: str | None = None,
+        apart: bool = False,
     ) -> None:
         self.clock = Clock()
         self.source = FixedPicture(picture_of("org/one", "org/two") if picture is None else picture)
@@ -341,7 +351,7 @@ class Bench:
         self.log = StringIO()
         self._observer = observer(stream=self.log, level="debug", style=log_style)
         self._clients: list[Client] = []
-        router = router_over(
+        self.routing = routing_over(
             upstream or cast("IUpstream", self.fake),
             self.source,
             clock=self.clock,
@@ -349,11 +359,13 @@ class Bench:
             sticky=sticky,
             deadlines=DEADLINES,
             rules=rules,
+            selectors=selectors,
         )
         limits = replace(client_limits or LIMITS, body_bytes=limit)
         connections = self.connections = Connections(limits)
+        self.decisions = Decisions(self.clock.seconds)
         self.api = Api(
-            router,
+            self.routing.router,
             self.source,
             metrics=self.metrics,
             clock=self.clock,
@@ -363,14 +375,19 @@ class Bench:
             rules=rules,
             trusted_proxies=trusted_proxies,
             connections=connections,
+            decisions=self.decisions if admin is not None else None,
         )
+        root: IResource = self.api.app.resource()
+        if admin is not None:
+            root = self._door(others=None if apart else root, token=admin)
         self.site = WatchedSite(
-            self.api.app.resource(),
+            root,
             limits=limits,
             connections=connections,
             cors=Cors(origins),
             refused=refusal_recorder(self.metrics, self.clock.seconds),
             reactor=self.clock,
+            monotonic=self.clock.seconds,
         )
 
     def __enter__(self) -> Self:
@@ -389,6 +406,18 @@ class Bench:
         if kind is None:
             assert not self.clock.getDelayedCalls()
             assert self.in_progress == 0
+
+    def _door(self, *, others: IResource | None, token: str) -> AdminDoor:
+        """What is opened to the operator."""
+        api = AdminApi(
+            self.routing.explainer,
+            self.decisions,
+            worker=3,
+            not_ready=self.api.not_ready,
+            trusted_proxies=(),
+            authorized=bool(token),
+        )
+        return AdminDoor(api.app.resource(), token=token, others=others)
 
     @property
     def ends(self) -> list[str]:

@@ -400,7 +400,7 @@ def test_an_answer_that_has_begun_without_a_byte_of_body_is_broken_off_too(versi
         leaving = Leaving(bench)
         tick(bench, 30.1)
         assert b" 401 " in client.received
-        assert not client.received.endswith(b"0\r\n\r\n")
+        assert not client.received.endswith(b"\r\n0\r\n\r\n")
         tick(bench, 1.0)
         assert client.wire.aborted
         client.settle()

@@ -326,3 +326,11 @@ def test_what_cannot_be_a_message_ends_the_link(
     assert worker.up.aborted
     assert len(lost_errors) == 2
     lost_errors.clear()
+
+
+def test_who_only_wants_to_know_of_a_place_tells_nobody(bench: Bench) -> None:
+    first, second = bench.join(), bench.join()
+    first.member.sticky.put(b"client", "org/a")
+    bench.settle()
+    assert second.member.sticky.peek(b"client") == "org/a"
+    assert not second.deliver()

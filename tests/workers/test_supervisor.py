@@ -21,6 +21,7 @@ from autopilot.ledger import SharedCells
 from autopilot.policy.stickiness import StickyTable
 from autopilot.workers.hub import Hub
 from autopilot.workers.supervisor import (
+    ADMIN,
     CELLS,
     FIRST_BACKOFF,
     LINK,
@@ -33,8 +34,8 @@ from autopilot.workers.supervisor import (
 )
 
 PATIENCE = 30.0
-PORT = 77
-"""The number of a descriptor that only the recording reactor ever sees."""
+PORT, ADMIN_PORT = 77, 78
+"""The numbers of descriptors that only the recording reactor ever sees."""
 
 
 class Child:
@@ -118,7 +119,7 @@ class Reactor(MemoryReactorClock):
 class Bench:
     """A supervisor of two, and what it has said."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, admin: bool = False) -> None:
         self.reactor: Any = Reactor()
         self.cells = SharedCells.make(2)
         self.said: list[LogEvent] = []
@@ -129,6 +130,7 @@ class Bench:
             hub=Hub(secret=b"secret", sticky=StickyTable(ttl=1.0, max_entries=1)),
             cells=self.cells,
             listening=lambda: PORT,
+            admin=(lambda: ADMIN_PORT) if admin else None,
             environment={"WORKERS": "2", "HOME": "/"},
             gone=self.gone.append,
             patience=PATIENCE,
@@ -165,6 +167,13 @@ def bench() -> Iterator[Bench]:
     yield made
     globalLogPublisher.removeObserver(observer)
     made.cells.close()
+
+
+def test_they_inherit_the_operators_port_if_he_has_one(bench: Bench) -> None:
+    assert ADMIN not in bench.start()[0].fds
+    opened = Bench(admin=True)
+    assert [child.fds[ADMIN] for child in opened.start()] == [ADMIN_PORT, ADMIN_PORT]
+    opened.cells.close()
 
 
 def test_it_spawns_them_all_with_what_they_inherit(bench: Bench) -> None:

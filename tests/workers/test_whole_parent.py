@@ -54,3 +54,21 @@ def test_neither_the_web_room_nor_the_data_plane_is_imported() -> None:
     assert "autopilot.workers.supervisor" in told.stdout
     for room in ("autopilot.web", "autopilot.dataplane"):
         assert room not in told.stdout
+
+
+def test_the_operators_port_is_bound_beside_the_clients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
+    monkeypatch.setenv(DIRECTORY, "")
+    made = make_parent(
+        load({"WORKERS": "2", "LISTEN_ADDR": "127.0.0.1:0", "ADMIN_LISTEN_ADDR": "127.0.0.1:0"}),
+        MemoryReactorClock(),
+        directory=tmp_path,
+        forced=lambda _children: None,
+    )
+    made.privilegedStartService()
+    sockets = [child for child in made if isinstance(child, ListeningSocket)]
+    assert len({each.fileno() for each in sockets}) == len(sockets) == 2
+    for each in sockets:
+        each.stopService()

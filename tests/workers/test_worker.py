@@ -84,6 +84,7 @@ class Bench:
     def __init__(self, **settings: str) -> None:
         self.reactor: Any = Reactor()
         self.listening = socket.create_server(("127.0.0.1", 0))
+        self.admin = socket.create_server(("127.0.0.1", 0))
         self.cells = SharedCells.make(2)
         ours, theirs = socket.socketpair()
         self.ours = ours
@@ -94,6 +95,7 @@ class Bench:
             listening=os.dup(self.listening.fileno()),
             link=theirs.detach(),
             cells=self.cells.descriptor,
+            admin=os.dup(self.admin.fileno()),
         )
         self.worker = Worker(load({**SETTINGS, **settings}), self.reactor, self.inherits)
         self.hub = Hub(secret=b"secret", sticky=StickyTable(ttl=1.0, max_entries=1))
@@ -118,7 +120,10 @@ class Bench:
     @property
     def copies(self) -> int:
         """How many descriptors of this process are the listening socket, the bench's own aside."""
-        own = os.fstat(self.listening.fileno()).st_ino
+        return self.copies_of(self.listening)
+
+    def copies_of(self, listening: socket.socket) -> int:
+        own = os.fstat(listening.fileno()).st_ino
         numbers = [int(path.name) for path in Path("/proc/self/fd").iterdir()]
         return sum(_inode(number) == own for number in numbers) - 1
 
@@ -128,7 +133,9 @@ class Bench:
         if self.copies:
             # It never got so far as to close it.
             os.close(self.inherits.listening)
-        for each in (self.listening, self.ours):
+        if self.copies_of(self.admin):
+            os.close(self.inherits.admin)
+        for each in (self.listening, self.admin, self.ours):
             each.close()
         self.cells.close()
 
@@ -164,6 +171,21 @@ def test_it_serves_with_the_port_as_the_only_one_that_keeps_the_socket(bench: Be
     assert bench.copies == 1
     port.connectionLost(Failure(ConnectionDone()))
     assert bench.copies == 0
+
+
+def test_the_operators_port_is_served_beside_it_and_is_no_client_s() -> None:
+    bench = Bench(ADMIN_LISTEN_ADDR="127.0.0.1:1")
+    bench.join()
+    port, admin = sorted(bench.ports, key=lambda port: port.ledger is None)
+    assert admin.getHost().port == bench.admin.getsockname()[1]
+    # Whom the operator's port accepts does not count as a client, here or anywhere.
+    assert (port.ledger is None, admin.ledger is None) == (False, True)
+    assert (bench.copies, bench.copies_of(bench.admin)) == (1, 1)
+    bench.worker.leave()
+    for _turn in range(3):
+        bench.reactor.advance(0)
+    assert bench.ports == []
+    bench.close()
 
 
 def test_it_accepts_nobody_before_its_picture_is_that_of_the_others(bench: Bench) -> None:

@@ -1,0 +1,1 @@
+"""ASKS: the `autopilot` command line, which tells people what a router knows and would do."""
