@@ -7,7 +7,7 @@ Of several processes that are one service, each may expose the numbers of all: s
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from enum import StrEnum
+from itertools import product
 
 from prometheus_client import (
     CollectorRegistry,
@@ -22,6 +22,7 @@ from prometheus_client import (
 from autopilot import __version__
 from autopilot.exposition import Processes, Shared
 from autopilot.interfaces import IPictureSource, Seconds
+from autopilot.labels import MAX_MODEL_LABELS, OTHER, Feed, Mode, Phase, StickyLookup, StickyWrite
 from autopilot.policy.affinity import Place
 from autopilot.policy.catalog import RowFault
 from autopilot.policy.ending import End
@@ -29,12 +30,8 @@ from autopilot.policy.errors import Code
 from autopilot.policy.failover import ORIGIN_OUTCOMES, RULES, Outcome, Verdict
 from autopilot.policy.readiness import MaxAges, NotReady
 from autopilot.policy.rest import CAUSES
+from autopilot.policy.shadow import Fate, Side
 from autopilot.readings import of_picture, of_readiness, of_rests
-
-MAX_MODEL_LABELS = 1_000
-"""Model labels beyond this become `other`: ids churn, and a process may live for months."""
-
-OTHER = "other"
 
 _SELECTIONS = "autopilot_selections_total"
 
@@ -56,48 +53,6 @@ _LATENCY_BUCKETS = (
     300.0,
     600.0,
 )
-
-
-class Mode(StrEnum):
-    """What kind of request it was; `NONE` when that was never known."""
-
-    ALIAS = "alias"
-    LIST = "list"
-    DIRECT = "direct"
-    NONE = "none"
-
-
-class Phase(StrEnum):
-    """What a client that left was waiting for."""
-
-    HEADERS = "headers"
-    FIRST_BYTE = "first_byte"
-    STREAM = "stream"
-
-
-class Feed(StrEnum):
-    """The two things that the control plane fetches."""
-
-    CATALOG = "catalog"
-    UTILIZATION = "utilization"
-
-
-class StickyLookup(StrEnum):
-    """What asking the shared sticky store came to; `SKIPPED` is not having asked."""
-
-    HIT = "hit"
-    MISS = "miss"
-    TIMEOUT = "timeout"
-    ERROR = "error"
-    SKIPPED = "skipped"
-
-
-class StickyWrite(StrEnum):
-    """What became of a change to the shared sticky store; `SKIPPED` was not sent."""
-
-    OK = "ok"
-    ERROR = "error"
-    SKIPPED = "skipped"
 
 
 class Metrics:
@@ -149,6 +104,30 @@ class Metrics:
             "autopilot_sticky_places_total",
             "Alias and list requests by what became of their client's place.",
             ["place"],
+            registry=self._counted,
+        )
+        self.shadow_choices = Counter(
+            "autopilot_shadow_choices_total",
+            "Choices of SELECTOR by whether SHADOW_SELECTOR would have made the same.",
+            ["choice"],
+            registry=self._counted,
+        )
+        self.shadow_fates = Counter(
+            "autopilot_shadow_fates_total",
+            "Of those that differed: what the next attempt at each side's model came to.",
+            ["side", "fate"],
+            registry=self._counted,
+        )
+        self.shadow_first_bytes = Counter(
+            "autopilot_shadow_first_bytes_total",
+            "Of those: whose next attempt was a stream that began.",
+            ["side"],
+            registry=self._counted,
+        )
+        self.shadow_seconds = Counter(
+            "autopilot_shadow_first_byte_seconds_total",
+            "The times to the first byte of those, added up.",
+            ["side"],
             registry=self._counted,
         )
         self.stream_ends = Counter(
@@ -295,11 +274,17 @@ class Metrics:
             (self.stream_ends, "end", End),
             (self.clients_gone, "phase", Phase),
             (self.places, "place", Place),
+            (self.shadow_first_bytes, "side", Side),
+            (self.shadow_seconds, "side", Side),
             (self._sticky_lookups, "result", StickyLookup),
             (self._sticky_writes, "result", StickyWrite),
         ):
             for value in values:
                 counter.labels(**{label: value.value})
+        for choice in ("same", "other"):
+            self.shadow_choices.labels(choice=choice)
+        for side, fate in product(Side, Fate):
+            self.shadow_fates.labels(side=side.value, fate=fate.value)
 
     def selected(self, mode: Mode, model: str | None) -> None:
         """Count a committed answer of `model`, a catalogue id, or None for a name that is none."""

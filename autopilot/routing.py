@@ -16,6 +16,7 @@ from autopilot.dataplane.planning import Planner
 from autopilot.dataplane.redis_link import RedisLink, redis_endpoint
 from autopilot.dataplane.redis_sticky import RedisSticky
 from autopilot.dataplane.router import Router
+from autopilot.dataplane.shadowing import Shadowing
 from autopilot.dataplane.sticky import MemorySticky
 from autopilot.dataplane.upstream import Upstream
 from autopilot.interfaces import IPictureSource, ISelector, IStickyStore, Seconds
@@ -70,7 +71,11 @@ def make_routing(
     )
     planner, chooser = _choosing(settings, selectors, learned, monotonic=monotonic, wall=wall)
     secret = _sticky_secret(settings, share)
-    router = Router(engine, source, chooser, sticky, learned, secret=secret)
+    shadow: Shadowing | None = None
+    if settings.shadow_selector:
+        name = settings.shadow_selector
+        shadow = Shadowing(name, planner, learned, metrics, now=monotonic)
+    router = Router(engine, source, chooser, sticky, learned, secret=secret, shadow=shadow)
     explainer = Explainer(source, planner, chooser, sticky, learned, secret=secret, now=monotonic)
     return Routing(router=router, explainer=explainer, sticky=sticky)
 

@@ -275,6 +275,13 @@ SPECS: tuple[Spec, ...] = (
         "The strategy that orders the models.",
     ),
     _list(
+        "SHADOW_SELECTOR",
+        "",
+        "the name of an installed selector",
+        str.lower,
+        "Another strategy that is asked beside and never followed: metrics tell how it would have fared.",
+    ),
+    _list(
         "MODEL_ALIASES",
         "chutesai/AutoPilot",
         "one or more comma-separated names",

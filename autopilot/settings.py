@@ -56,6 +56,7 @@ class Settings:
     trust_proxy_headers: bool
     trusted_proxy_cidrs: tuple[Network, ...]
     selector: str
+    shadow_selector: str
     model_aliases: tuple[str, ...]
     allow_models: tuple[str, ...]
     deny_models: tuple[str, ...]

@@ -52,12 +52,12 @@ def makeService(_options: Options) -> IService:
     selectors: Mapping[str, ISelector] | None = None
     try:
         settings = load(os.environ)
-        name = settings.selector
+        names = settings.selector, settings.shadow_selector
     except SettingsError as error:
         faults += error.faults
-        name = error.accepted["selector"]
+        names = error.accepted["selector"], error.accepted["shadow_selector"]
     try:
-        selectors = find_selectors(name)
+        selectors = find_selectors(*names)
     except UnknownSelectorError as error:
         faults.append(str(error))
     if settings is None or selectors is None:

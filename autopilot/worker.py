@@ -80,7 +80,7 @@ class Worker:
 
         self._serving = make_service(
             self._settings,
-            find_selectors(self._settings.selector),
+            find_selectors(self._settings.selector, self._settings.shadow_selector),
             self._reactor,
             share=Share(
                 member=self._member,

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry
 
 from autopilot.exposition import Shared
-from autopilot.metrics import Feed, Metrics, Mode
+from autopilot.labels import Feed, Mode
+from autopilot.metrics import Metrics
 from autopilot.policy.catalog import RowFault
 from autopilot.policy.picture import Picture
 from autopilot.policy.readiness import MaxAges, NotReady

@@ -11,8 +11,10 @@ from autopilot.dataplane.explaining import Explainer
 from autopilot.dataplane.learning import Learned
 from autopilot.dataplane.planning import Planner
 from autopilot.dataplane.router import Router
+from autopilot.dataplane.shadowing import Shadowing
 from autopilot.dataplane.sticky import MemorySticky
 from autopilot.interfaces import IPictureSource, ISelector, IStickyStore, IUpstream
+from autopilot.metrics import Metrics
 from autopilot.policy.deadlines import Deadlines
 from autopilot.policy.rest import RestTable
 from autopilot.policy.rules import FREE, Rules
@@ -40,8 +42,12 @@ def routing_over(
     selectors: Mapping[str, ISelector] | None = None,
     default: str = "capacity",
     rules: Rules = FREE,
+    shadow: tuple[str, Metrics] | None = None,
 ) -> Routing:
-    """A router by `default`, which is `capacity` where no `selectors` are given; its seed is always 0."""
+    """A router by `default`, which is `capacity` where no `selectors` are given; its seed is always 0.
+
+    `shadow` is the name of another that is asked beside, and where that is counted.
+    """
     learned = Learned(RestTable() if rests is None else rests, now=clock.seconds)
     planner = Planner(
         selectors or {"capacity": ISelector(Capacity())},
@@ -56,7 +62,15 @@ def routing_over(
     sticky = sticky or MemorySticky(StickyTable(ttl=1e9, max_entries=100), clock.seconds)
     secret = b"0" * 32
     return Routing(
-        router=Router(engine, source, chooser, sticky, learned, secret=secret),
+        router=Router(
+            engine,
+            source,
+            chooser,
+            sticky,
+            learned,
+            secret=secret,
+            shadow=shadow and Shadowing(shadow[0], planner, learned, shadow[1], now=clock.seconds),
+        ),
         explainer=Explainer(
             source, planner, chooser, sticky, learned, secret=secret, now=clock.seconds
         ),

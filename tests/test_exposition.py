@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from autopilot import __version__
 from autopilot.exposition import DIRECTORY, SLOT, Processes, Shared, process_gone
-from autopilot.metrics import MAX_MODEL_LABELS, OTHER
+from autopilot.labels import MAX_MODEL_LABELS, OTHER
 from tests.test_metrics import DOCUMENTED, SILENT_RETRIES, full_name
 
 PROGRAM = Path(__file__).with_name("counting_process.py")

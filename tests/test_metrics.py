@@ -12,7 +12,8 @@ from twisted.internet.task import Clock
 
 from autopilot import __version__
 from autopilot.interfaces import IPictureSource
-from autopilot.metrics import MAX_MODEL_LABELS, OTHER, Feed, Metrics, Mode
+from autopilot.labels import MAX_MODEL_LABELS, OTHER, Feed, Mode
+from autopilot.metrics import Metrics
 from autopilot.policy.catalog import RowFault, Utilization
 from autopilot.policy.ending import End
 from autopilot.policy.failover import RULES, Outcome, Verdict
@@ -44,6 +45,10 @@ DOCUMENTED = {
     "autopilot_refreshes_total": ("counter", {"feed", "result"}),
     "autopilot_rows_dropped_total": ("counter", {"feed", "reason"}),
     "autopilot_build_info": ("gauge", {"version"}),
+    "autopilot_shadow_choices_total": ("counter", {"choice"}),
+    "autopilot_shadow_fates_total": ("counter", {"side", "fate"}),
+    "autopilot_shadow_first_bytes_total": ("counter", {"side"}),
+    "autopilot_shadow_first_byte_seconds_total": ("counter", {"side"}),
     "autopilot_sticky_places_total": ("counter", {"place"}),
     "autopilot_sticky_store_lookups_total": ("counter", {"result"}),
     "autopilot_sticky_store_writes_total": ("counter", {"result"}),

@@ -55,6 +55,7 @@ DEFAULTS = Settings(
     trust_proxy_headers=False,
     trusted_proxy_cidrs=(),
     selector="capacity",
+    shadow_selector="",
     model_aliases=("chutesai/AutoPilot",),
     allow_models=(),
     deny_models=(),
@@ -105,6 +106,7 @@ VARIABLES = [
     "TRUST_PROXY_HEADERS",
     "TRUSTED_PROXY_CIDRS",
     "SELECTOR",
+    "SHADOW_SELECTOR",
     "MODEL_ALIASES",
     "ALLOW_MODELS",
     "DENY_MODELS",
@@ -220,12 +222,20 @@ def test_blanks_around_a_value_do_not_matter() -> None:
     assert load({"MAX_ATTEMPTS": " 5\n"}).max_attempts == 5
 
 
+NAMES_OF_SELECTORS = {"SELECTOR", "SHADOW_SELECTOR"}
+"""Which names are accepted is not known before plug-ins are looked for."""
+
+
 def test_all_faults_are_listed_at_once_each_with_name_value_and_what_is_accepted() -> None:
-    bad = {spec.name: "\x00" for spec in SPECS if spec.name not in {"SELECTOR", "MODEL_ALIASES"}}
+    bad = {
+        spec.name: "\x00"
+        for spec in SPECS
+        if spec.name not in {*NAMES_OF_SELECTORS, "MODEL_ALIASES"}
+    }
     bad |= {"MODEL_ALIASES": ",", "MAX_ATTEMPTS": "0", "LOG_LEVEL": "loud"}
     faults = faults_of(bad)
     assert [fault.partition("=")[0] for fault in faults] == [
-        name for name in VARIABLES if name != "SELECTOR"
+        name for name in VARIABLES if name not in NAMES_OF_SELECTORS
     ]
     assert "MAX_ATTEMPTS='0' is not accepted: expected a whole number from 1 to 64" in faults
     assert (

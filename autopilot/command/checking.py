@@ -92,19 +92,19 @@ def check_settings(
     settings: Settings | None = None
     try:
         settings = load(environ)
-        name = settings.selector
+        names = settings.selector, settings.shadow_selector
         checks.append(Check(name="settings", ok=True, seen="all are accepted"))
     except SettingsError as error:
-        name = error.accepted["selector"]
+        names = error.accepted["selector"], error.accepted["shadow_selector"]
         advice = "`twistd autopilot --help` says what each accepts"
         checks += [
             Check(name="settings", ok=False, seen=fault, advice=advice) for fault in error.faults
         ]
     selectors: Selectors | None = None
     try:
-        selectors = find_selectors(name)
+        selectors = find_selectors(*names)
         found = ", ".join(sorted(selectors))
-        checks.append(Check(name="selector", ok=True, seen=f"{name}; found are {found}"))
+        checks.append(Check(name="selector", ok=True, seen=f"{names[0]}; found are {found}"))
     except UnknownSelectorError as error:
         advice = "install the package that has it, or name another"
         checks.append(Check(name="selector", ok=False, seen=str(error), advice=advice))

@@ -8,7 +8,8 @@ from autopilot.connection_pool import ClientPool
 from autopilot.controlplane.publisher import Publisher
 from autopilot.controlplane.refresher import Refresher, Source
 from autopilot.http_client import make_client
-from autopilot.metrics import Feed, Metrics
+from autopilot.labels import Feed
+from autopilot.metrics import Metrics
 from autopilot.settings import Settings
 
 MAX_IDLE_FEEDS = 2

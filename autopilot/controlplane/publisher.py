@@ -8,7 +8,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from autopilot.controlplane.state import RoutingState
 from autopilot.interfaces import Seconds
-from autopilot.metrics import Feed
+from autopilot.labels import Feed
 from autopilot.policy.catalog import (
     FeedError,
     FeedFault,

@@ -15,8 +15,9 @@ from twisted.logger import Logger
 
 from autopilot.controlplane.fetch import FetchError, fetch
 from autopilot.controlplane.publisher import Publisher
+from autopilot.labels import Feed
 from autopilot.logs import say
-from autopilot.metrics import Feed, Metrics
+from autopilot.metrics import Metrics
 from autopilot.policy.catalog import FeedError, RowFault
 
 _log = Logger(namespace="autopilot.controlplane")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from autopilot.dataplane.choosing import Choice
-from autopilot.metrics import OTHER, Mode
+from autopilot.labels import OTHER, Mode
 from autopilot.policy.affinity import HYSTERESIS
 from autopilot.policy.constraints import Sifted
 from autopilot.policy.errors import Refusal

@@ -18,7 +18,7 @@ from autopilot.dataplane.learning import Learned
 from autopilot.dataplane.relay import Relay
 from autopilot.dataplane.upstream import AttemptFailed
 from autopilot.interfaces import IDownstream, IUpstream, IUpstreamResponse, Seconds
-from autopilot.metrics import Phase
+from autopilot.labels import Phase
 from autopilot.policy.deadlines import Deadlines
 from autopilot.policy.ending import End
 from autopilot.policy.errors import Refusal

@@ -13,8 +13,9 @@ from twisted.logger import Logger
 from autopilot.dataplane.account import Account
 from autopilot.dataplane.decisions import Decisions
 from autopilot.interfaces import Seconds
+from autopilot.labels import OTHER, Mode, Phase
 from autopilot.logs import say
-from autopilot.metrics import OTHER, Metrics, Mode, Phase
+from autopilot.metrics import Metrics
 from autopilot.policy.affinity import Place
 from autopilot.policy.ending import End
 from autopilot.policy.errors import ErrorBody

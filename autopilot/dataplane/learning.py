@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from autopilot.interfaces import Seconds
 from autopilot.policy.catalog import Catalog
@@ -16,16 +17,32 @@ SHORTEST_STREAM = 0.25
 """Seconds: of a shorter one the pace is that of a buffer, not of a model."""
 
 
+class OnAttempt(Protocol):
+    """Told of an attempt at `model` that says something of it.
+
+    `seconds` is the time to the first byte, as in `Learned.attempted`.
+    """
+
+    def __call__(self, model: str, seconds: float | None, *, failed: bool) -> None:
+        """The attempt has failed or begun to answer."""
+
+
+def _nobody(model: str, seconds: float | None, *, failed: bool) -> None:
+    pass
+
+
 class Learned:
     """Models' rests, timings, and requests in flight. `now` is a monotonic clock.
 
     Rests may be shared with other processes; timings and requests in flight are this one's.
+    `on_attempt` may be set to who wants to know of attempts too.
     """
 
     def __init__(self, rests: RestTable, *, now: Seconds) -> None:
         self.rests = rests
         self.observations = Observations()
         self.in_flight = InFlight()
+        self.on_attempt: OnAttempt = _nobody
         self._now = now
         self._catalog: Catalog | None = None
 
@@ -57,9 +74,11 @@ class Learned:
         now = self._now()
         cause = CAUSES.get(outcome)
         if cause is not None:
+            self.on_attempt(model, None, failed=True)
             self.observations.failed(model, now=now)
             return self.rests.failed(model, cause, now=now)
         if outcome is Outcome.SUCCESS:
+            self.on_attempt(model, seconds, failed=False)
             self.rests.succeeded(model)
             if seconds is not None:
                 tokens = needs.prompt_tokens

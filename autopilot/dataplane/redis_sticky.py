@@ -18,8 +18,9 @@ from zope.interface import implementer
 
 from autopilot.dataplane.redis_link import NotConnectedError, RedisLink
 from autopilot.interfaces import IStickyStore, Seconds
+from autopilot.labels import StickyLookup, StickyWrite
 from autopilot.logs import say
-from autopilot.metrics import Metrics, StickyLookup, StickyWrite
+from autopilot.metrics import Metrics
 from autopilot.policy.breaker import Breaker
 
 _log = Logger(namespace="autopilot.sticky")

@@ -14,9 +14,10 @@ from autopilot.dataplane.engine import Engine, note_left
 from autopilot.dataplane.exchange import Exchange
 from autopilot.dataplane.journal import Journal
 from autopilot.dataplane.learning import Learned
+from autopilot.dataplane.shadowing import Shadowing
 from autopilot.dataplane.sticky import Affinity
 from autopilot.interfaces import IDownstream, IPictureSource, IStickyStore
-from autopilot.metrics import Phase
+from autopilot.labels import Phase
 from autopilot.policy.affinity import session_in
 from autopilot.policy.chatbody import ChatBody, parse_body
 from autopilot.policy.headers import Fields, bearer_token, upstream_fields
@@ -41,7 +42,7 @@ class Router:
     `chooser` chooses by what was `learned`; what waited for a catalogue is told when a new one is here.
 
     `secret` keys the hash by which a client is known: whoever shares `sticky` shares it as well, and if
-    nobody does it must not outlive the process.
+    nobody does it must not outlive the process. With `shadow`, another strategy is asked beside.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Router:
         learned: Learned,
         *,
         secret: bytes,
+        shadow: Shadowing | None = None,
     ) -> None:
         self._engine = engine
         self._source = source
@@ -60,6 +62,7 @@ class Router:
         self._sticky = sticky
         self._learned = learned
         self._secret = secret
+        self._shadow = shadow
         learned.see(source.picture)
 
     async def route(self, incoming: Incoming, downstream: IDownstream, journal: Journal) -> None:
@@ -96,6 +99,8 @@ class Router:
                 raise
         choice = self._chooser.choose(options, sticky)
         journal.chosen(choice.candidates, choice.place)
+        if self._shadow is not None:
+            self._shadow.compare(choice)
         if journal.is_kept:
             journal.decided(lambda: self._decision(choice, journal))
         return Exchange(

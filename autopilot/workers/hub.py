@@ -6,7 +6,7 @@ in the order in which it came here, also of its own, so that all end with the sa
 
 from typing import Any
 
-from autopilot.metrics import Feed
+from autopilot.labels import Feed
 from autopilot.policy.rest import RestTable
 from autopilot.policy.stickiness import StickyTable
 from autopilot.workers.link import Link, rest_of, rest_values, room_for

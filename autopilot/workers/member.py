@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from autopilot.controlplane.publisher import Publisher
 from autopilot.interfaces import IStickyStore, Seconds
-from autopilot.metrics import Feed
+from autopilot.labels import Feed
 from autopilot.policy.catalog import FeedError
 from autopilot.policy.rest import Rest, RestTable
 from autopilot.policy.stickiness import StickyTable

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from autopilot.controlplane.publisher import Publisher, in_a_thread
 from autopilot.controlplane.state import RoutingState
-from autopilot.metrics import Feed
+from autopilot.labels import Feed
 from autopilot.policy.catalog import FeedError, FeedFault
 from autopilot.policy.picture import Picture
 from autopilot.testing import at_once

@@ -20,7 +20,8 @@ from autopilot.controlplane.publisher import Publisher
 from autopilot.controlplane.refresher import RETRY_SECONDS, Refresher, Source
 from autopilot.controlplane.state import RoutingState
 from autopilot.http_client import make_client
-from autopilot.metrics import Feed, Metrics
+from autopilot.labels import Feed
+from autopilot.metrics import Metrics
 from autopilot.policy.catalog import Utilization
 from autopilot.testing import at_once
 from tests.test_http_client import HangingResolver, Net

@@ -27,7 +27,8 @@ from autopilot.interfaces import (
     IUpstream,
     IUpstreamResponse,
 )
-from autopilot.metrics import Metrics, Mode
+from autopilot.labels import Mode
+from autopilot.metrics import Metrics
 from autopilot.policy.chatbody import parse_body
 from autopilot.policy.deadlines import Deadlines
 from autopilot.policy.ending import BodyEnd

@@ -82,6 +82,7 @@ class Bench:
         max_list_items: int = 8,
         selectors: Mapping[str, ISelector] | None = None,
         default: str = "capacity",
+        shadow: str | None = None,
     ) -> None:
         self.clock = Clock()
         self.platform = Platform()
@@ -100,6 +101,7 @@ class Bench:
             rests=self.rests,
             selectors=selectors,
             default=default,
+            shadow=shadow and (shadow, self._metrics),
         )
 
     def ask(

@@ -7,7 +7,8 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from autopilot.controlplane.fetch import FetchFault
-from autopilot.metrics import Feed, Metrics, Mode
+from autopilot.labels import Feed, Mode
+from autopilot.metrics import Metrics
 from autopilot.policy.catalog import FeedFault, RowFault
 from autopilot.policy.errors import Code
 from tests.deploy.promql import Matcher, Names, names_in

@@ -14,7 +14,7 @@ from autopilot.controlplane.evidence import evidence_question
 from autopilot.controlplane.fetch import Answer as Fetched
 from autopilot.controlplane.publisher import Publisher
 from autopilot.controlplane.state import RoutingState
-from autopilot.metrics import Feed
+from autopilot.labels import Feed
 from autopilot.policy.catalog import PRIVATE_NAME
 from autopilot.policy.evidence import judge_evidence
 from autopilot.policy.rest import BRIEF_SECONDS, COLD_SECONDS, MAX_REST

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from autopilot.controlplane.publisher import Publisher
 from autopilot.controlplane.state import RoutingState
-from autopilot.metrics import Feed
+from autopilot.labels import Feed
 from autopilot.policy.rest import BRIEF_SECONDS, Cause
 from autopilot.policy.stickiness import StickyTable
 from autopilot.testing import at_once

@@ -11,8 +11,8 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
+from autopilot.labels import Feed
 from autopilot.ledger import SharedCells
-from autopilot.metrics import Feed
 from autopilot.policy.stickiness import StickyTable
 from autopilot.selectors.finding import UnknownSelectorError
 from autopilot.settings import load
