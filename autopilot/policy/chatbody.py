@@ -16,6 +16,7 @@ from autopilot.policy.errors import Code, Refusal
 from autopilot.policy.jsonspans import (
     MAX_MEMBERS,
     Member,
+    Members,
     Reader,
     TooManyMembersError,
     byte_offsets,
@@ -32,7 +33,7 @@ MAX_MODELS = 1_000
 """Most names that are read of `models`; how many may be asked for is the operator's to say."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_ONCE = ("model", "models", "provider")
+_ONCE = frozenset({"model", "models", "provider"})
 _READERS: Mapping[str, Reader] = {
     **READERS,
     **dict.fromkeys(("model", "models", "stream"), read_value),
@@ -116,8 +117,8 @@ def parse_body(raw: bytes) -> ChatBody:
     text, members = _read(raw)
     if members is None:
         raise Refusal(Code.INVALID_BODY, "The request body is not a JSON object.")
-    once, stream = _once(members)
-    model, models, provider = (once.get(name) for name in _ONCE)
+    once = _once(members.placed)
+    model, models, provider = once.get("model"), once.get("models"), once.get("provider")
     names = () if models is None else _checked_models(models.value)
     asked = None if model is None or model.value is None else _checked_model(model.value)
     if asked is None and not names:
@@ -138,9 +139,9 @@ def parse_body(raw: bytes) -> ChatBody:
         raw=raw,
         model=asked,
         models=names,
-        stream=stream,
-        needs=needs_in(members, text, len(raw)),
-        session=session_in(members),
+        stream=members.values.get("stream") is True,
+        needs=needs_in(members.values, text, len(raw)),
+        session=session_in(members.values),
         start=spans[0][0],
         end=spans[0][1],
         naming=naming,
@@ -149,12 +150,12 @@ def parse_body(raw: bytes) -> ChatBody:
     )
 
 
-def _read(raw: bytes) -> tuple[str, list[Member] | None]:
+def _read(raw: bytes) -> tuple[str, Members | None]:
     # Raised outside of the except clauses: the errors caught there hold the whole body, and would
     # travel on as the context of the refusal.
     try:
         text = raw.decode("utf-8")
-        return text, read_members(text, _READERS)
+        return text, read_members(text, _READERS, _ONCE)
     except RecursionError:
         refusal = Refusal(Code.INVALID_BODY, "The request body is nested too deeply.")
     except TooManyMembersError:
@@ -170,21 +171,18 @@ def _read(raw: bytes) -> tuple[str, list[Member] | None]:
     raise refusal
 
 
-def _once(members: list[Member]) -> tuple[dict[str, Member], bool]:
-    """The members that may occur once, and whether a stream is asked for."""
+def _once(members: list[Member]) -> dict[str, Member]:
+    """Those that may not be repeated, by name."""
     once: dict[str, Member] = {}
-    stream = False
     for member in members:
-        name = member.name
-        if name == "stream":
-            stream = member.value is True
-        elif name in _ONCE:
-            if name in once:
-                raise Refusal(
-                    Code.INVALID_BODY, f"The request body has more than one '{name}'.", param=name
-                )
-            once[name] = member
-    return once, stream
+        if member.name in once:
+            raise Refusal(
+                Code.INVALID_BODY,
+                f"The request body has more than one '{member.name}'.",
+                param=member.name,
+            )
+        once[member.name] = member
+    return once
 
 
 def _in_bytes(text: str, spans: list[Span]) -> list[Span]:

@@ -5,9 +5,9 @@ estimate is generous on purpose. Pictures in data URLs are not counted, as they 
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from autopilot.policy.jsonspans import Member, Reader, byte_length, read_value
+from autopilot.policy.jsonspans import Reader, byte_length, read_value
 from autopilot.policy.needs import Needs
 
 BYTES_A_TOKEN = 3
@@ -50,21 +50,31 @@ _BEFORE = ("tools", "functions", "prompt")
 
 
 class Conversation(NamedTuple):
-    """What `messages` show besides their length, in bytes.
+    """What `messages` show besides their length, in bytes, and where in the text they stand.
 
     `since` is what was said after the last answer, None if there was none; `inlined` the pictures in
     data URLs.
     """
 
-    since: int | None
-    images: bool
-    inlined: int
+    start: int
+    end: int
+    since: int | None = None
+    images: bool = False
+    inlined: int = 0
 
 
-def _read_messages(text: str, at: int) -> tuple[Conversation | None, int]:
+class Part(NamedTuple):
+    """Where in the text a part of the prompt stands, and whether there is anything in it."""
+
+    start: int
+    end: int
+    filled: bool
+
+
+def _read_messages(text: str, at: int) -> tuple[Conversation, int]:
     messages, end = read_value(text, at)
     if not isinstance(messages, list):
-        return None, end
+        return Conversation(at, end), end
     images = answered = False
     inlined = since = 0
     for message in reversed(messages):
@@ -78,7 +88,7 @@ def _read_messages(text: str, at: int) -> tuple[Conversation | None, int]:
                     if isinstance(part, dict) and _is_image(part):
                         images = True
                         inlined += _inlined(part)
-    return Conversation(since if answered else None, images, inlined), end
+    return Conversation(at, end, since if answered else None, images, inlined), end
 
 
 def _said(content: object) -> int:
@@ -113,9 +123,9 @@ def _read_whether(text: str, at: int) -> tuple[bool, int]:
     return value is not None, end
 
 
-def _read_filled(text: str, at: int) -> tuple[bool, int]:
+def _read_part(text: str, at: int) -> tuple[Part, int]:
     value, end = read_value(text, at)
-    return isinstance(value, list) and bool(value), end
+    return Part(at, end, isinstance(value, list) and bool(value)), end
 
 
 def _read_kind(text: str, at: int) -> tuple[object, int]:
@@ -137,9 +147,9 @@ def _read_session(text: str, at: int) -> tuple[str | None, int]:
 
 READERS: Mapping[str, Reader] = {
     "messages": _read_messages,
-    "prompt": _read_whether,
-    "tools": _read_filled,
-    "functions": _read_filled,
+    "prompt": _read_part,
+    "tools": _read_part,
+    "functions": _read_part,
     "response_format": _read_kind,
     "max_tokens": _read_count,
     "max_completion_tokens": _read_count,
@@ -149,57 +159,45 @@ READERS: Mapping[str, Reader] = {
 """How to read the members that show what a request needs."""
 
 
-def needs_in(members: list[Member], text: str, size: int) -> Needs:
-    """The needs that `members` of `text`, read by `READERS`, show; `size` is that of `text` in bytes.
-
-    Of repeated members the last counts.
-    """
-    read = {member.name: member for member in members}
+def needs_in(values: Mapping[str, Any], text: str, size: int) -> Needs:
+    """The needs that `values`, read by `READERS` in `text`, show; `size` is that of `text` in bytes."""
     # What comes before the conversation: a model reads the definitions of tools as well.
-    before = sum(_length(read[name], text, size) for name in _BEFORE if name in read)
-    length = prefix = 0
-    images = False
-    if (messages := read.get("messages")) is not None:
-        said = messages.value
-        conversed = _length(messages, text, size)
-        if isinstance(said, Conversation):
-            images = said.images
-            conversed = max(conversed - said.inlined, 0)
-            prefix = 0 if said.since is None else max(conversed - said.since, 0)
-        length = conversed
-    kind = _value(read, "response_format")
-    most = _value(read, "max_tokens")
-    answer = _value(read, "max_completion_tokens")
+    before = length = prefix = 0
+    for name in _BEFORE:
+        if name in values:
+            before += _length(values[name], text, size)
+    said: Conversation | None = values.get("messages")
+    if said is not None:
+        length = max(_length(said, text, size) - said.inlined, 0)
+        prefix = 0 if said.since is None else max(length - said.since, 0)
+    tools, functions = values.get("tools"), values.get("functions")
+    kind = values.get("response_format")
     return Needs(
         prompt_tokens=(before + length) // BYTES_A_TOKEN,
         prefix_tokens=(before + prefix if prefix else 0) // BYTES_A_TOKEN,
-        completion_tokens=max(
-            most if isinstance(most, int) else 0, answer if isinstance(answer, int) else 0
-        ),
-        images=images,
-        tools=bool(_value(read, "tools") or _value(read, "functions")),
+        completion_tokens=max(values.get("max_tokens", 0), values.get("max_completion_tokens", 0)),
+        images=said is not None and said.images,
+        tools=(tools is not None and tools.filled) or (functions is not None and functions.filled),
         structured=kind == "json_schema",
         json_mode=kind == "json_object",
-        parameters=frozenset([name for name in read if name in SAMPLING and read[name].value]),
+        parameters=frozenset([name for name in values if name in SAMPLING and values[name]]),
     )
 
 
-def session_in(members: list[Member]) -> str | None:
-    """The first key of a session that `members`, read by `READERS`, hold."""
-    keys = {member.name: member.value for member in members if member.name in SESSION_KEYS}
-    found = (keys.get(key) for key in SESSION_KEYS)
-    return next((key for key in found if isinstance(key, str)), None) if keys else None
+def session_in(values: Mapping[str, Any]) -> str | None:
+    """The first key of a session that `values`, read by `READERS`, hold."""
+    for key in SESSION_KEYS:
+        session: str | None = values.get(key)
+        if session is not None:
+            return session
+    return None
 
 
-def _value(read: Mapping[str, Member], name: str) -> object:
-    member = read.get(name)
-    return None if member is None else member.value
-
-
-def _length(member: Member, text: str, size: int) -> int:
+def _length(part: Conversation | Part, text: str, size: int) -> int:
     """The bytes of a value. The prompt is most of a body: it is quicker to count what is around it."""
-    inside = member.end - member.start
-    if 2 * inside < len(text):
-        return byte_length(text, member.start, member.end)
-    before = byte_length(text, 0, member.start)
-    return size - before - byte_length(text, member.end, len(text))
+    if text.isascii():
+        return part.end - part.start
+    if 2 * (part.end - part.start) < len(text):
+        return byte_length(text, part.start, part.end)
+    before = byte_length(text, 0, part.start)
+    return size - before - byte_length(text, part.end, len(text))

@@ -6,9 +6,9 @@ object of a prompt outlives the reading of its member.
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 MAX_MEMBERS = 1_000
 """Most top-level members: no API has a hundred, and each costs a turn of a Python loop."""
@@ -25,9 +25,9 @@ class TooManyMembersError(Exception):
     """The object has more than `MAX_MEMBERS` members."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Member:
-    """A member that was asked for; places are indexes of the text.
+    """A member whose place was asked for; places are indexes of the text.
 
     It stands from `key` to `end`, its value from `start`. The one before it ended at `before`, the one
     after it begins at `after`; None where there is none. `number` counts the members from 0.
@@ -43,6 +43,13 @@ class Member:
     after: int | None = None
 
 
+class Members(NamedTuple):
+    """What was asked for of an object: the places of some, and the last value of the others."""
+
+    placed: list[Member]
+    values: dict[str, Any]
+
+
 def _refuse_constant(_constant: str) -> NoReturn:
     raise ValueError
 
@@ -52,8 +59,12 @@ read_value: Reader = json.JSONDecoder(parse_int=float, parse_constant=_refuse_co
 """Reads a value whole. Raises ValueError for what is no JSON, RecursionError for deep nesting."""
 
 
-def read_members(text: str, readers: Mapping[str, Reader]) -> list[Member] | None:
+def read_members(
+    text: str, readers: Mapping[str, Reader], placed: Collection[str]
+) -> Members | None:
     """The members named in `readers` of the one object that `text` is; None if it is another value.
+
+    Of those in `placed` each occurrence is told with its place.
 
     Raises:
         ValueError: the text is not one JSON value.
@@ -65,44 +76,34 @@ def read_members(text: str, readers: Mapping[str, Reader]) -> list[Member] | Non
         _value, at = read_value(text, at)
         _expect_end(text, at)
         return None
-    members: list[Member] = []
+    members = Members([], {})
     at = _skip(text, at + 1)
     if text.startswith("}", at):
         _expect_end(text, at + 1)
         return members
     before: int | None = None
-    latest: Member | None = None
     for number in range(MAX_MEMBERS):
         if not text.startswith('"', at):
             raise ValueError
         name, end = read_value(text, at)
-        colon = _COLON.match(text, end)
-        if colon is None:
-            raise ValueError
-        start = colon.end()
+        start = _matched(_COLON, text, end).end()
+        latest: Member | None = None
         reader = readers.get(name)  # type: ignore[call-overload]  # a value that begins with a quote
         if reader is None:
             end = read_value(text, start)[1]
         else:
             value, end = reader(text, start)
-            latest = Member(
-                name=name,  # type: ignore[arg-type]  # as above
-                value=value,
-                number=number,
-                key=at,
-                start=start,
-                end=end,
-                before=before,
-            )
-            members.append(latest)
-        after = _AFTER_MEMBER.match(text, end)
-        if after is None:
-            raise ValueError
+            if name in placed:
+                latest = Member(name, value, number, at, start, end, before)  # type: ignore[arg-type]
+                members.placed.append(latest)
+            else:
+                members.values[name] = value  # type: ignore[index]  # as above
+        after = _matched(_AFTER_MEMBER, text, end)
         at = after.end()
         if after[1]:
             _expect_end(text, at)
             return members
-        if latest is not None and latest.number == number:
+        if latest is not None:
             latest.after = at
         before = end
     raise TooManyMembersError
@@ -146,6 +147,13 @@ def byte_offsets(text: str, places: list[int]) -> list[int]:
 def byte_length(text: str, start: int, end: int) -> int:
     """How many bytes of UTF-8 a part of `text` has."""
     return end - start if text.isascii() else len(text[start:end].encode())
+
+
+def _matched(pattern: re.Pattern[str], text: str, at: int) -> re.Match[str]:
+    match = pattern.match(text, at)
+    if match is None:
+        raise ValueError
+    return match
 
 
 def _skip(text: str, at: int) -> int:
