@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Settings kept in .env, if there is one; see .env.example.
 DOTENV := set -a; [ ! -f .env ] || . ./.env; set +a;
 
-.PHONY: help venv demo run test lint typing smoke packaging lab bench container secrets verify-live lock clean
+.PHONY: help venv demo run test lint typing smoke packaging lab bench simulate container secrets verify-live lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ lab: venv ## every fault of the contract against a real router, under five minut
 
 bench: venv ## gateways side by side, 22 minutes; ARGS=--quick: under five
 	@$(BIN)/python scripts/bench/run.py $(ARGS)
+
+simulate: venv ## selectors against a fleet in virtual time, under two minutes; ARGS=--full: up to 30
+	@$(BIN)/python scripts/simulate.py $(ARGS)
 
 container: ## build the image's stages and run the result, where root, buildah and debootstrap are
 	@scripts/container_check.sh
