@@ -1,19 +1,22 @@
-"""Free capacity is shared out: of two near-equals drawn by lot, the one of which more is left.
+"""Free capacity is shared out: of two drawn by lot, the one of which more is left.
 
 Use it where there are many requests, or many routers: `capacity` sends all of them to one model until
 the next feed, and the feed may be half an hour old. Do not use it where the order has to be the same for
 everybody, or where requests are so few that nothing fills up.
 
     free = instances * max(1 - busy - 2 * refusing, LEAST_ROOM)
-    left = free - in flight / SLOTS
+    left = (free - in flight / SLOTS) * (1 - failing)
 
-all in instances; `busy` and `refusing` are the last figures of the feed as far as its age lets them be
-trusted, and the means of an hour for the rest. Near-equals are those of which at least
-`1 - near` of the best's `left` is left, with `near = 1 - (1 - NEAR) * trust`: a feed that is too old to
-tell models apart leaves all of them in, by their size. Two are drawn, each with the chance of its
+in instances; `busy` and `refusing` are the last figures of the feed as far as its age lets them be
+trusted, and the means of an hour for the rest. `failing` is the share of this process's own attempts
+that failed lately, measured * weight / (weight + 1). Two models are drawn, each with the chance of its
 `left`, so that routers that know nothing of each other share out what is free in its proportions. The
 first is the one of which the larger share is left (`left / free`), which is news that the feed has not;
 where both are alike, it is the one drawn first. All others follow by `left`.
+
+All that have anything left are drawn from, and not those near the best only: the largest model has by
+far the most, and with the others left out it gets all. `research/SELECTION.md` has the numbers, for
+`LEAST_ROOM` and `failing` too.
 
 `SLOTS` by Little's law from the feed of 2026-02-18: requests under way are requests per second times
 seconds per request. For the 14 chutes with four instances or more, requests per second and busy instance
@@ -22,7 +25,7 @@ reasoning models to 7 for the smallest, 1.0 in the middle. At some 20 seconds fo
 and about 100 and 3 at the ends, each comes to about 20 requests under way in a busy instance.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from itertools import accumulate
 
@@ -32,19 +35,14 @@ from zope.interface import implementer
 from autopilot.interfaces import IPlan, ISelector
 from autopilot.policy.outlook import Outlook, trust_in
 from autopilot.policy.scene import Moment, Scene
+from autopilot.policy.timings import Timings
 
 SLOTS = 20.0
 """Requests that an instance serves at once, see above."""
 
-NEAR = 0.9
-"""How far behind the best a near-equal may be while the feed is fresh, as a share of it.
-
-Wide, since they are drawn in proportion: on the feed of 2026-02-18, where one chute has four times as
-much free as the next, half would leave it alone, and everybody would go there as with `capacity`.
-"""
-
-LEAST_ROOM = 0.02
-"""What share of a full chute is counted as free: answers end, and of more instances more do."""
+LEAST_ROOM = 0.2
+"""What share of a full chute is counted as free: answers end, and of more instances more do. A mean of
+five minutes that says "full" says little of this moment, and less of the next."""
 
 _HALF = 32
 _LOW = (1 << _HALF) - 1
@@ -53,11 +51,10 @@ _LOW = (1 << _HALF) - 1
 class _View:
     """What is free of each model by the feed, for one trust; `names` has the most first."""
 
-    __slots__ = ("free", "names", "near", "trust")
+    __slots__ = ("free", "names", "trust")
 
     def __init__(self, outlooks: Mapping[str, Outlook], trust: float) -> None:
         self.trust = trust
-        self.near = 1.0 - (1.0 - NEAR) * trust
         self.free = {
             name: outlook.instances * max(outlook.room_at(trust), LEAST_ROOM)
             for name, outlook in outlooks.items()
@@ -68,26 +65,31 @@ class _View:
 
 @implementer(IPlan)
 class _SharedOut:
-    """Orders by lot among near-equals, and by what is left behind them."""
+    """Orders two by lot, and by what is left behind them."""
 
     def __init__(self, scene: Scene) -> None:
         self._outlooks = {name: Outlook.of(scene.chutes.get(name)) for name in scene.names}
         self._made: _View | None = None
+        self._timings: Timings | None = None
+        self._answering: dict[str, float] = {}
 
     def order(self, moment: Moment) -> tuple[str, ...]:
         """See `IPlan`."""
         view = self._view(moment)
-        names, left = view.names, view.free
-        if moment.in_flight:
+        names, left, answering = view.names, view.free, self._answering_of(moment.timings)
+        if moment.in_flight or answering:
             left = left.copy()
             for name, requests in moment.in_flight.items():
                 if name in left:
                     left[name] -= requests / SLOTS
+            for name, share in answering.items():
+                if left[name] > 0:
+                    left[name] *= share
             names = tuple(sorted(names, key=left.__getitem__, reverse=True))
-        near = _near_equals(names, left, view.near)
-        if near < 2:  # noqa: PLR2004 - two are drawn
+        some = bisect_left(names, 0.0, key=lambda name: -left[name])
+        if some < 2:  # noqa: PLR2004 - two are drawn
             return names
-        first, second = _drawn([left[name] for name in names[:near]], moment.seed)
+        first, second = _drawn([left[name] for name in names[:some]], moment.seed)
         one, other = names[first], names[second]
         if left[other] * view.free[one] > left[one] * view.free[other]:
             one, other = other, one
@@ -100,18 +102,18 @@ class _SharedOut:
         requests = moment.in_flight.get(name, 0)
         return {
             "feed_trust": view.trust,
-            "near_share": view.near,
             "instances": outlook.instances,
             "busy_share": outlook.busy_at(view.trust),
             "refusing_share": outlook.refusing_at(view.trust),
             "free_instances": view.free[name],
             "in_flight_requests": float(requests),
             "in_flight_instances": requests / SLOTS,
-            "left_instances": view.free[name] - requests / SLOTS,
+            "failing_share": 1.0 - self._answering_of(moment.timings).get(name, 1.0),
+            "left_instances": self._left(name, view, moment),
         }
 
     def disadvantage(self, name: str, rival: str, moment: Moment) -> float:
-        """See `IPlan`: how much more of the model is taken or refuses, own requests included."""
+        """See `IPlan`: how much more of the model is taken, refuses or fails, own requests included."""
         view = self._view(moment)
         return max(self._taken(name, view, moment) - self._taken(rival, view, moment), 0.0)
 
@@ -119,23 +121,28 @@ class _SharedOut:
         instances = self._outlooks[name].instances
         if not instances:
             return 1.0
+        return 1.0 - min(max(self._left(name, view, moment) / instances, 0.0), 1.0)
+
+    def _left(self, name: str, view: _View, moment: Moment) -> float:
         left = view.free[name] - moment.in_flight.get(name, 0) / SLOTS
-        return 1.0 - min(max(left / instances, 0.0), 1.0)
+        return left * self._answering_of(moment.timings).get(name, 1.0) if left > 0 else left
+
+    def _answering_of(self, timings: Timings) -> Mapping[str, float]:
+        """The share of attempts that did not fail, of those models of which some did."""
+        if timings is not self._timings:
+            self._timings = timings
+            self._answering = {
+                name: 1.0 - mean.toward(0.0)
+                for name, mean in timings.failures.items()
+                if mean.value > 0 and name in self._outlooks
+            }
+        return self._answering
 
     def _view(self, moment: Moment) -> _View:
         trust = trust_in(moment.feed_age)
         if self._made is None or self._made.trust != trust:
             self._made = _View(self._outlooks, trust)
         return self._made
-
-
-def _near_equals(names: tuple[str, ...], left: Mapping[str, float], near: float) -> int:
-    """How many of `names`, which have the most left first, are near-equals of the first."""
-    most = left[names[0]] if names else 0.0
-    if not most > 0:
-        return 0
-    least = most * (1.0 - near)
-    return bisect_right(names, -least, key=lambda name: -left[name])
 
 
 def _drawn(weights: list[float], seed: int) -> tuple[int, int]:
@@ -157,7 +164,7 @@ def _drawn(weights: list[float], seed: int) -> tuple[int, int]:
 
 @implementer(IPlugin, ISelector)
 class Balanced:
-    """Orders by lot among those with the most free capacity."""
+    """Orders by lot, by the free capacity that is left."""
 
     name = "balanced"
 

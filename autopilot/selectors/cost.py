@@ -16,8 +16,10 @@ a fourth of a doubling of `answer`, at most 9 % off, and `prefix` is in fourths 
 in the order of the ranking contract.
 
 A full chute is no bargain: it takes no money and does no work. A model without room by the feed
-(`room_share` is 0) comes behind all that have some, and one whose price is not known comes last, since
-that may be any. Neither is refused. Failures seen here cost no money, and count for nothing.
+(`room_share` is 0), or of which `FULL_FAILING` or more of this process's own attempts failed lately
+(`failing_share`, measured * weight / (weight + 1)), comes behind all others, and one whose price is not
+known comes last, since that may be any. Neither is refused. Without the second, what a conversation saves
+by going back to the cheapest model would draw it there while that refuses: `research/SELECTION.md`.
 """
 
 import math
@@ -31,6 +33,7 @@ from autopilot.interfaces import IPlan, ISelector
 from autopilot.policy.needs import Needs
 from autopilot.policy.outlook import Outlook, trust_in
 from autopilot.policy.scene import Moment, Scene
+from autopilot.policy.timings import Mean, Timings
 from autopilot.policy.traits import UNKNOWN, Price
 from autopilot.selectors.measuring import by_cost, share_worse
 
@@ -53,6 +56,11 @@ LONGEST_STEP = 64
 
 MOST_ORDERS = 256
 """Orders that a plan keeps for mixes of requests; there are twice as many mixes."""
+
+
+FULL_FAILING = 0.2
+"""Share of this process's own attempts: a model of which so many fail is full, whatever the feed says.
+One failure is enough until some answers have come, or it has been a few minutes."""
 
 
 class _Rate(NamedTuple):
@@ -103,19 +111,25 @@ def _dollars(rate: _Rate, tokens: tuple[float, float, float]) -> float:
 
 
 class _Orders:
-    """For one trust in the feed: who has room, and the orders made so far."""
+    """For one trust in the feed and those that fail: who has room, and the orders made so far."""
 
-    __slots__ = ("_full", "_made", "_room", "_unknown", "trust")
+    __slots__ = ("_full", "_made", "_room", "_unknown", "failing", "trust")
 
     def __init__(
-        self, rates: Mapping[str, _Rate | None], outlooks: Mapping[str, Outlook], trust: float
+        self,
+        rates: Mapping[str, _Rate | None],
+        outlooks: Mapping[str, Outlook],
+        trust: float,
+        failing: frozenset[str],
     ) -> None:
         self.trust = trust
+        self.failing = failing
         self._room: list[tuple[str, _Rate]] = []
         self._full: list[tuple[str, _Rate]] = []
         for name, rate in rates.items():
             if rate is not None:
-                group = self._room if outlooks[name].room_at(trust) > 0 else self._full
+                room = name not in failing and outlooks[name].room_at(trust) > 0
+                group = self._room if room else self._full
                 group.append((name, rate))
         self._unknown = tuple(name for name, rate in rates.items() if rate is None)
         self._made: dict[_Mix, tuple[str, ...]] = {}
@@ -149,12 +163,14 @@ class _CheapestFirst:
             model = scene.catalog.by_id.get(name)
             self._rates[name] = _rate((UNKNOWN if model is None else model.traits).price)
         self._made: _Orders | None = None
+        self._timings: Timings | None = None
+        self._failing: frozenset[str] = frozenset()
 
     def order(self, moment: Moment) -> tuple[str, ...]:
         """See `IPlan`."""
-        trust, made = trust_in(moment.feed_age), self._made
-        if made is None or made.trust != trust:
-            made = self._made = _Orders(self._rates, self._outlooks, trust)
+        trust, made, failing = trust_in(moment.feed_age), self._made, self._full(moment.timings)
+        if made is None or made.trust != trust or made.failing != failing:
+            made = self._made = _Orders(self._rates, self._outlooks, trust, failing)
         return made.order(_mix(moment.needs))
 
     def terms(self, name: str, moment: Moment) -> Mapping[str, float]:
@@ -165,6 +181,7 @@ class _CheapestFirst:
         found = {
             "feed_trust": trust,
             "room_share": self._outlooks[name].room_at(trust),
+            "failing_share": _failing(moment.timings.failures.get(name)),
             "fresh_tokens": fresh,
             "prefix_tokens": prefix,
             "answer_tokens": answer,
@@ -183,18 +200,33 @@ class _CheapestFirst:
 
         Without the price for cached prompts: what a cache saves is what this is compared with.
         """
-        trust = trust_in(moment.feed_age)
-        behind, ahead = self._lack(name, trust), self._lack(rival, trust)
+        behind, ahead = self._lack(name, moment), self._lack(rival, moment)
         mine, other = self._rates[name], self._rates[rival]
         if behind != ahead or mine is None or other is None:
             return float(behind > ahead)
         tokens = _mix(moment.needs)._replace(prefix=0).tokens(_answer(moment.needs))
         return share_worse(_dollars(mine, tokens), _dollars(other, tokens))
 
-    def _lack(self, name: str, trust: float) -> int:
+    def _lack(self, name: str, moment: Moment) -> int:
         if self._rates[name] is None:
             return 2
-        return 0 if self._outlooks[name].room_at(trust) > 0 else 1
+        if name in self._full(moment.timings):
+            return 1
+        return 0 if self._outlooks[name].room_at(trust_in(moment.feed_age)) > 0 else 1
+
+    def _full(self, timings: Timings) -> frozenset[str]:
+        """Those that are taken for full since they failed lately."""
+        if timings is not self._timings:
+            self._timings = timings
+            self._failing = frozenset(
+                name for name, mean in timings.failures.items() if _failing(mean) >= FULL_FAILING
+            )
+        return self._failing
+
+
+def _failing(failures: Mean | None) -> float:
+    """The share of attempts that fail, as far as it was measured."""
+    return 0.0 if failures is None else failures.toward(0.0)
 
 
 @implementer(IPlugin, ISelector)

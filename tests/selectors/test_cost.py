@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from autopilot.policy.catalog import Chute
 from autopilot.policy.needs import Needs
 from autopilot.policy.scene import Moment, Scene
+from autopilot.policy.timings import Mean
 from autopilot.policy.traits import Price
 from autopilot.selectors.cost import Cost
 from tests.policy.strategies import steady
 
-from .scenes import chute, scene_of
+from .scenes import chute, scene_of, timings_of
 
 
 def moment(prompt: int = 1_000, answer: int = 0, *, prefix: int = 0, age: float = 0.0) -> Moment:
@@ -76,6 +77,21 @@ def test_a_chute_that_is_full_now_and_not_usually_is_a_bargain_again_when_the_fe
     plan = Cost().plan(scene)
     assert plan.order(moment(age=0.0)) == ("dear", "full")
     assert plan.order(moment(age=3600.0)) == ("full", "dear")
+
+
+def test_a_model_that_failed_here_lately_is_no_bargain_and_draws_nobody_back() -> None:
+    scene = priced(full=Price(prompt=0.1, completion=0.1), dear=WRITER)
+    plan = Cost().plan(scene)
+    seldom, often = (
+        Moment(feed_age=0.0, timings=timings_of(failures={"full": mean}))
+        for mean in (Mean(0.2, 4.0), Mean(0.8, 4.0))
+    )
+    assert plan.order(seldom) == ("full", "dear")
+    assert plan.disadvantage("dear", "full", seldom) == pytest.approx(0.9)
+    assert plan.order(often) == ("dear", "full")
+    assert plan.disadvantage("dear", "full", often) == 0.0
+    assert plan.terms("full", often)["failing_share"] == pytest.approx(0.8 * 4 / 5)
+    assert plan.order(moment()) == ("full", "dear")
 
 
 AMOUNT = st.floats(0.01, 10.0)
