@@ -241,11 +241,13 @@ class Chooser:
         else:
             stay = self._weigh(options, sticky)
             place = Place.STAYED if stay is None or stay.stays else Place.LEFT
-        candidates = self._learned.rests.arrange(
-            prefer(sticky if place is Place.STAYED else None, options.order),
-            now=self._now(),
-            model_of=partial(model_behind, catalog=options.picture.catalog),
-        )
+        model_of = partial(model_behind, catalog=options.picture.catalog)
+        order = prefer(sticky, options.order)
+        if stay is not None and not stay.stays:
+            # Where the rival is full after all, the model that was left is the next to be asked.
+            rival = next(name for name in options.order if model_of(name) == stay.rival)
+            order = prefer(rival, order)
+        candidates = self._learned.rests.arrange(order, now=self._now(), model_of=model_of)
         if place is Place.STAYED and candidates[0] != sticky:
             place = Place.RESTED
         candidates = candidates[: options.attempts]

@@ -520,6 +520,12 @@ def test_a_client_leaves_its_model_when_that_is_worth_it(
     assert bench.count("autopilot_sticky_places_total", place="none") == 1
 
 
+def test_a_model_that_was_left_is_the_next_to_be_asked_if_the_better_one_fails() -> None:
+    bench = bench_of(WeighingSelector(1.0))
+    assert bench.ask(ALIAS, failing=["a", "b"]) == ["a", "b", "c"]
+    assert bench.ask(ALIAS, failing=["a"]) == ["a", "c"]
+
+
 def test_a_model_is_not_left_for_one_that_rests() -> None:
     bench = bench_of(WeighingSelector(1.0))
     assert bench.ask(ALIAS, failing=["a"]) == ["a", "b"]
