@@ -272,7 +272,9 @@ SPECS: tuple[Spec, ...] = (
         "capacity",
         "the name of an installed selector",
         str.lower,
-        "The strategy that orders the models.",
+        "The strategy that orders the models. Recommended: balanced. Simulated at 0.7 of the load, "
+        "capacity had 0.4 % of requests refused with a feed every minute and 5 % with one every half "
+        "hour, balanced 0.01 % with either (research/SELECTION.md).",
     ),
     _list(
         "SHADOW_SELECTOR",
