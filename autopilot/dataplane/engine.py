@@ -82,15 +82,21 @@ class Engine:
         deadline = math.inf if total is None else started + total
         previous: Outcome | None = None
         for position, name in enumerate(exchange.candidates):
+            model = exchange.model_of(name)
             turn = Turn(
                 name=name,
+                model=model,
                 remaining=position + 1 < len(exchange.candidates),
                 deadline=deadline,
                 left=deadline - self._now(),
                 fresh=previous in _SUSPECT_CONNECTION,
             )
-            with self._learned.under_way(exchange.model_of(name)):
+            under_way = self._learned.in_flight
+            epoch = under_way.began(model)
+            try:
                 outcome = await self._take(exchange, turn, previous, downstream, journal)
+            finally:
+                under_way.ended(model, epoch)
             if outcome is None:
                 return
             journal.failed_over(outcome)
@@ -109,8 +115,7 @@ class Engine:
         Raises:
             Refusal, CancelledError: see `carry`.
         """
-        name, began = turn.name, self._now()
-        model = exchange.model_of(name)
+        name, model, began = turn.name, turn.model, self._now()
         rests = self._learned.rests
         probing = rests.asked(model, now=began)
         try:
@@ -130,7 +135,7 @@ class Engine:
             # It was our patience that ended, not the model's time.
             rest = None
         else:
-            rest = self._learn(exchange, name, outcome, now - began, probing=probing)
+            rest = self._learn(exchange, turn, outcome, now - began, probing=probing)
         journal.attempted(name, outcome, now - began, rest=rest, waited=now - attempt.sent_at)
         verdict = decide(outcome, remaining=turn.remaining and not over, previous=previous)
         if relay is not None and verdict in {Verdict.COMMIT, Verdict.PASS_THROUGH}:
@@ -150,17 +155,17 @@ class Engine:
         return outcome
 
     def _learn(
-        self, exchange: Exchange, name: str, outcome: Outcome, seconds: float, *, probing: bool
+        self, exchange: Exchange, turn: Turn, outcome: Outcome, seconds: float, *, probing: bool
     ) -> float | None:
         """Keep what `outcome` says of the model; the seconds that it rests now, if it does."""
         if exchange.affinity is not None:
             if outcome is Outcome.SUCCESS:
-                exchange.affinity.served(name)
+                exchange.affinity.served(turn.name)
             elif RULES[outcome].blames_model:
-                exchange.affinity.failed(name)
+                exchange.affinity.failed(turn.name)
         streams = exchange.body is not None and exchange.body.stream
         return self._learned.attempted(
-            exchange.model_of(name),
+            turn.model,
             outcome,
             probing=probing,
             seconds=seconds if streams else None,
@@ -169,13 +174,13 @@ class Engine:
 
     def _retry_after(self, exchange: Exchange, outcome: Outcome) -> int | None:
         """The soonest recovery in seconds, if waiting for one is what the client should do."""
+        if outcome not in _WORTH_WAITING:
+            return None
         now = self._now()
         models = [exchange.model_of(name) for name in exchange.candidates]
-        if outcome is Outcome.CAPACITY or (
-            outcome in _WORTH_WAITING
-            and all(self._learned.rests.resting(model, now=now) for model in models)
-        ):
-            return self._learned.rests.retry_after(models, now=now)
+        rests = self._learned.rests
+        if outcome is Outcome.CAPACITY or all(rests.resting(model, now=now) for model in models):
+            return rests.retry_after(models, now=now)
         return None
 
     def _refusal(self, exchange: Exchange, outcome: Outcome) -> Refusal:
@@ -287,8 +292,7 @@ class Engine:
         self, exchange: Exchange, turn: Turn, relay: Relay, end: End, *, since: float
     ) -> None:
         """Keep what the end of the answer that was given `since` says of the model."""
-        now = self._now()
-        model = exchange.model_of(turn.name)
+        now, model = self._now(), turn.model
         if end not in _UPSTREAMS_FAULT and not relay.told_error:
             if end is End.COMPLETE and relay.at_upstreams_pace:
                 self._learned.streamed(model, relay.bytes_sent, now - since)

@@ -44,13 +44,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One candidate's turn.
+    """One candidate's turn: `model` is the one behind its `name`.
 
     `remaining`: there is another; `deadline` is the whole request's, `left` the seconds until then;
     `fresh`: the connection before failed, and another of the pool may have the same fault.
     """
 
     name: str
+    model: str
     remaining: bool
     deadline: float
     left: float

@@ -1,7 +1,6 @@
 """What this process learns from its own attempts: who rests, who is quick, and how much is under way."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Protocol
 
 from autopilot.interfaces import Seconds
@@ -53,15 +52,6 @@ class Learned:
                 self.rests.catalog_changed(at=picture.catalog_fetched_at)
             self._catalog = picture.catalog
         return picture
-
-    @contextmanager
-    def under_way(self, model: str) -> Iterator[None]:
-        """Within it, `model` has a request of ours."""
-        epoch = self.in_flight.began(model)
-        try:
-            yield
-        finally:
-            self.in_flight.ended(model, epoch)
 
     def attempted(
         self, model: str, outcome: Outcome, *, probing: bool, seconds: float | None, needs: Needs

@@ -176,9 +176,10 @@ class RestTable:
 
         `model_of` gives the model behind a candidate's name.
         """
-        if not self._rests:
+        resting = {model for model, rest in self._rests.items() if rest.resting(now)}
+        if not resting:
             return tuple(candidates)
-        return tuple(sorted(candidates, key=lambda name: self.resting(model_of(name), now=now)))
+        return tuple(sorted(candidates, key=lambda name: model_of(name) in resting))
 
     def retry_after(self, candidates: Iterable[str], *, now: float) -> int:
         """Whole seconds until the first of `candidates` may recover, 1 to 30."""

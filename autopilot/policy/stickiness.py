@@ -23,10 +23,11 @@ def client_key(
 
 
 def prefer(sticky: str | None, candidates: Sequence[str]) -> tuple[str, ...]:
-    """The candidates with the sticky one first, if it is among them; the others keep their order."""
+    """The candidates, each once, with the sticky one first if it is among them, else as they are."""
     if sticky is None or sticky not in candidates:
         return tuple(candidates)
-    return (sticky, *(name for name in candidates if name != sticky))
+    at = candidates.index(sticky)
+    return (sticky, *candidates[:at], *candidates[at + 1 :])
 
 
 _FRESH = 0.9

@@ -1,12 +1,11 @@
 """What the router learns from its own attempts: timings, pace, failures, and what is under way."""
 
 import pytest
-from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
-from autopilot.dataplane.learning import SHORTEST_STREAM, Learned
+from autopilot.dataplane.learning import SHORTEST_STREAM
 from autopilot.policy.ending import BodyEnd
 from autopilot.policy.needs import Needs
-from autopilot.policy.rest import RestTable
 from autopilot.policy.timings import Timings
 from autopilot.testing import STREAM_FIELDS, FakeResponse
 
@@ -133,7 +132,8 @@ def test_what_is_learned_belongs_to_the_model_behind_a_name() -> None:
 
 
 def test_in_flight_is_over_even_if_what_was_under_way_raises() -> None:
-    learned = Learned(RestTable(), now=Clock().seconds)
-    with pytest.raises(ZeroDivisionError), learned.under_way("a"):
-        raise ZeroDivisionError
-    assert learned.in_flight.counts == {}
+    bench = Bench(ZeroDivisionError())
+    failures: list[Failure] = []
+    bench.carry().addErrback(failures.append)
+    assert failures[0].check(ZeroDivisionError)
+    assert bench.learned.in_flight.counts == {}
