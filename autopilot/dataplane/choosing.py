@@ -3,9 +3,8 @@
 It asks nobody and changes nothing, so that what would happen can be told without its happening.
 """
 
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from autopilot.dataplane.learning import Learned
@@ -14,7 +13,6 @@ from autopilot.dataplane.sifting import Sieve
 from autopilot.interfaces import Seconds
 from autopilot.policy.affinity import Place, Stay, cache_worth
 from autopilot.policy.asked import read_asked
-from autopilot.policy.catalog import Catalog
 from autopilot.policy.chatbody import ChatBody
 from autopilot.policy.constraints import Sifted
 from autopilot.policy.headers import Fields
@@ -23,17 +21,15 @@ from autopilot.policy.modelspec import (
     Direct,
     ModelSpec,
     PreferenceList,
-    entry,
     expand,
     model_behind,
 )
 from autopilot.policy.needs import Needs
 from autopilot.policy.picture import Picture
-from autopilot.policy.provider_member import NameList
+from autopilot.policy.precedence import Precedence, placed, precedence
 from autopilot.policy.rules import FREE, Rules
 from autopilot.policy.scene import Moment
 from autopilot.policy.stickiness import prefer
-from autopilot.policy.timings import size_class
 from autopilot.policy.traits import UNKNOWN
 from autopilot.policy.wish_headers import Accepted
 from autopilot.policy.wishes import NOTHING, Wishes
@@ -57,7 +53,8 @@ class Options:
 
     `selector` was given `names`, ids of them or of those whom an alias stands for, and ordered them at
     `moment`; it is None where the client's own order stands. `weighed`: the whole order is its, so that
-    it can be said how much one model is worse than another.
+    it can be said how much one model is worse than another. `places` are the client's own, which go
+    before everything else.
     """
 
     picture: Picture
@@ -71,6 +68,7 @@ class Options:
     selector: str | None = None
     moment: Moment | None = None
     weighed: bool = False
+    places: Precedence = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,11 +168,12 @@ class Chooser:
         if not sifted.names:
             raise self._sieve.nobody(sifted, picture, wishes, needs)
         order = self._planner.order(picture, sifted.names, moment, selector=selector)
+        places = precedence(order, wishes, moment, picture.catalog)
         attempts = self._limits.max_attempts
         return Options(
             picture=picture,
             spec=spec,
-            order=arranged(sifted.last(order), wishes, moment, picture.catalog),
+            order=placed(sifted.last(order), places),
             needs=needs,
             wishes=wishes,
             sifted=sifted,
@@ -183,6 +182,7 @@ class Chooser:
             selector=selector,
             moment=moment,
             weighed=wishes.order is None,
+            places=places,
         )
 
     def _list(
@@ -214,11 +214,17 @@ class Chooser:
             names = tuple(sorted(behind, key=lambda name: (place.get(name, len(place)), name)))
             ranked = self._planner.order(picture, names, moment, selector=sort)
             order = sifted.last([behind[name] for name in ranked])
+        places = precedence(order, wishes, moment, catalog)
+        order = placed(order, places)
+        if _only_first(wishes) and sort is None:
+            first = next(name for name in spec.names if name in aliases or name == order[0])
+            # Who names a model first and wants no other means that one, even while it rests.
+            order = order if first in aliases else order[:1]
         return Options(
             picture=picture,
             spec=spec,
             # The client's own order, bounded already: all of it is tried.
-            order=arranged(order, wishes, moment, catalog)[: self._limits.max_list_items],
+            order=order[: self._limits.max_list_items],
             needs=needs,
             wishes=wishes,
             sifted=sifted,
@@ -227,6 +233,7 @@ class Chooser:
             selector=selector,
             moment=moment,
             weighed=sort is not None and wishes.order is None,
+            places=places,
         )
 
     def choose(self, options: Options, sticky: str | None) -> Choice:
@@ -238,6 +245,8 @@ class Chooser:
             place = Place.NONE
         elif sticky not in options.order:
             place = Place.ABSENT
+        elif options.places and options.places[sticky] > options.places[options.order[0]]:
+            place = Place.WISHED
         else:
             stay = self._weigh(options, sticky)
             place = Place.STAYED if stay is None or stay.stays else Place.LEFT
@@ -247,7 +256,9 @@ class Chooser:
             # Where the rival is full after all, the model that was left is the next to be asked.
             rival = next(name for name in options.order if model_of(name) == stay.rival)
             order = prefer(rival, order)
-        candidates = self._learned.rests.arrange(order, now=self._now(), model_of=model_of)
+        candidates = self._learned.rests.arrange(
+            placed(order, options.places), now=self._now(), model_of=model_of
+        )
         if place is Place.STAYED and candidates[0] != sticky:
             place = Place.RESTED
         candidates = candidates[: options.attempts]
@@ -292,30 +303,10 @@ class Chooser:
         )
 
 
-def arranged(
-    order: tuple[str, ...], wishes: Wishes, moment: Moment | None, catalog: Catalog
-) -> tuple[str, ...]:
-    """`order` with the known slow ones back, and those of `provider.order` in front."""
-    if wishes.latency is not None and moment is not None:
-        seen = moment.timings.first_byte[size_class(moment.needs.prompt_tokens)]
-        slow = frozenset(
-            name
-            for name in order
-            if (mean := seen.get(model_behind(name, catalog))) is not None
-            and mean.value > wishes.latency
-        )
-        order = Sifted(names=order, later=slow).last(order)
-    if wishes.order is None:
-        return order
-    first = NameList(wishes.order)
-
-    def place(name: str) -> float:
-        found = first.place(model_behind(name, catalog), entry(name, catalog))
-        return math.inf if found is None else found
-
-    return tuple(sorted(order, key=place))
-
-
 def _attempts(wishes: Wishes) -> int | None:
     """How many models may be asked at most, if the client says so."""
-    return 1 if wishes.single and wishes.order is None else wishes.attempts
+    return 1 if _only_first(wishes) else wishes.attempts
+
+
+def _only_first(wishes: Wishes) -> bool:
+    return wishes.single and wishes.order is None

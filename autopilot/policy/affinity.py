@@ -24,6 +24,8 @@ class Place(StrEnum):
     """Its model's disadvantage was worth more than its cache."""
     RESTED = "rested"
     """Its model had failed somebody, and is asked after others for a while."""
+    WISHED = "wished"
+    """The client wishes for another before it."""
     ABSENT = "absent"
     """Its model is not among those that may be asked."""
 

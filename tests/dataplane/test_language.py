@@ -345,18 +345,22 @@ def test_rules_are_not_kept_by_guessing_while_there_is_no_catalogue() -> None:
     assert "ALLOW_MODELS" in forbidding.refused(ALIAS).message
 
 
+def served(bench: Bench, model: str, *, seconds: float) -> None:
+    """Have `model` serve the client by a stream that begins after `seconds`."""
+    routing = bench.route(json.dumps({"model": f"{model},", "stream": True}).encode())
+    bench.clock.advance(seconds)
+    bench.platform.posted[-1].answer.callback(
+        FakeResponse(fields=((b"Content-Type", b"text/event-stream"),))
+        .send(b'data: {"choices":[{"delta":{"content":"x"}}]}\n\ndata: [DONE]\n\n')
+        .end()
+    )
+    assert routing.called
+
+
 def test_slow_models_are_asked_late_if_that_is_wished() -> None:
     bench = Bench()
-    body = json.dumps({"model": f"{Z},", "stream": True}).encode()
     for _again in range(3):
-        routing = bench.route(body)
-        bench.clock.advance(4)
-        bench.platform.posted[-1].answer.callback(
-            FakeResponse(fields=((b"Content-Type", b"text/event-stream"),))
-            .send(b'data: {"choices":[{"delta":{"content":"x"}}]}\n\ndata: [DONE]\n\n')
-            .end()
-        )
-        assert routing.called
+        served(bench, Z, seconds=4)
     bench.clock.advance(1)
     wish = {"preferred_max_latency": {"p50": 2}}
     fields = ("Authorization", "Bearer another")
@@ -367,24 +371,51 @@ def test_a_slow_model_that_is_put_first_by_name_stays_there() -> None:
     assert Bench().ask(ALIAS, provider={"order": [V], "preferred_max_latency": 1})[0] == V
 
 
+def test_a_client_does_not_stay_on_a_model_that_is_slower_than_it_wishes() -> None:
+    bench = Bench()
+    served(bench, Z, seconds=4)
+    wish = {"preferred_max_latency": 2}
+    assert bench.ask(f"{Z},{Y},{X}")[0] == Z
+    served(bench, Z, seconds=4)
+    assert bench.ask(f"{Z},{Y},{X}", provider=wish) == [Y, X, Z]
+    served(bench, X, seconds=1)
+    # Who is not slow is not left for it, and behind those that are wished for the place still counts.
+    assert bench.ask(f"{Z},{Y},{X}", provider=wish) == [X, Z, Y]
+    served(bench, X, seconds=1)
+    assert bench.ask(f"{Z},{Y},{X}", provider={"order": [Y]}) == [Y, X, Z]
+
+
+@pytest.mark.parametrize(
+    ("model", "asked"), [(f"{Z},{Y}", [Z]), (f"{Z},{ALIAS}", [Z]), (f"{ALIAS},{Z}", [Y])]
+)
+def test_without_fallbacks_a_model_that_is_named_first_is_asked_even_while_it_rests(
+    model: str, asked: list[str]
+) -> None:
+    bench = Bench()
+    resting = bench.route(json.dumps({"model": Z}).encode())
+    bench.platform.posted[-1].answer.callback(FakeResponse(503).end())
+    assert resting.called
+    assert bench.ask(model, provider={"allow_fallbacks": False}) == asked
+
+
 @pytest.mark.parametrize(
     ("model", "provider", "first"),
     [
         (ALIAS, {"sort": "latency"}, Z),
         (f"{Y},chute-{V},{X}", {"sort": "latency"}, f"chute-{V}"),
         (f"{Y},{V},{X}", {}, Y),
-        # The client's own order counts, in which a selector has no say.
-        (ALIAS, {"sort": "latency", "order": [V]}, Y),
-        (f"{V},{Y},{X}", {"sort": "latency", "order": [V]}, Y),
+        # An order that is wished for goes before both, but not before a place among equals.
+        (ALIAS, {"sort": "latency", "order": [V]}, V),
+        (ALIAS, {"order": [V]}, V),
+        (f"{X},{Y},{V}", {"order": [V]}, V),
+        (ALIAS, {"order": ["zen"]}, Y),
     ],
 )
-def test_a_place_is_weighed_where_a_selector_made_the_order(
+def test_a_place_gives_way_to_a_strategy_and_to_a_wish(
     model: str, provider: dict[str, object], first: str
 ) -> None:
     bench = Bench()
-    served = bench.route(json.dumps({"model": f"{Y},"}).encode())
-    bench.platform.posted[-1].answer.callback(FakeResponse().send(b"data: [DONE]\n\n").end())
-    assert served.called
+    served(bench, Y, seconds=1)
     assert bench.ask(model, provider=provider)[0] == first
 
 
