@@ -33,9 +33,7 @@ class Shadowing:
     def compare(self, choice: Choice) -> None:
         """Ask the other strategy whom it would have asked first."""
         options = choice.options
-        ours = (
-            options.weighed and not options.places and options.selector == self._planner.default
-        )
+        ours = options.weighed and not options.places and options.selector == self._planner.default
         if not ours or options.moment is None or choice.place is Place.STAYED:
             return
         now = self._now()
