@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from autopilot.interfaces import Seconds
-from autopilot.policy.catalog import Catalog
 from autopilot.policy.failover import Outcome
 from autopilot.policy.inflight import InFlight
 from autopilot.policy.needs import Needs
@@ -43,14 +42,16 @@ class Learned:
         self.in_flight = InFlight()
         self.on_attempt: OnAttempt = _nobody
         self._now = now
-        self._catalog: Catalog | None = None
+        self._picture: Picture | None = None
 
     def see(self, picture: Picture) -> Picture:
-        """Tell what waited for a new catalogue if `picture` has one. Returns it."""
-        if picture.catalog is not self._catalog:
-            if self._catalog is not None:
+        """Tell what waited for a new catalogue or feed if `picture` has one. Returns it."""
+        if picture is not self._picture:
+            before, self._picture = self._picture, picture
+            if before is not None and before.catalog is not picture.catalog:
                 self.rests.catalog_changed(at=picture.catalog_fetched_at)
-            self._catalog = picture.catalog
+            if picture.utilization is not None:
+                self.in_flight.sampled(picture.utilization.timestamp)
         return picture
 
     def attempted(

@@ -22,6 +22,21 @@ MAX_PLANS = 64
 """Plans kept for one picture: clients' constraints make sets of models without end."""
 
 
+class _Made:
+    """What one strategy made of one set of models: its `plan`, None if it failed at it.
+
+    `whole` is the last order that was found to hold each name once: most plans give the same one again.
+    """
+
+    __slots__ = ("names", "plan", "selector", "whole")
+
+    def __init__(self, selector: str, names: tuple[str, ...], plan: IPlan | None) -> None:
+        self.selector = selector
+        self.names = names
+        self.plan = plan
+        self.whole = names
+
+
 class Planner:
     """Orders by the strategies in `selectors`, where nobody asks for another by `default`.
 
@@ -46,36 +61,39 @@ class Planner:
         self._seed = seed
         self._picture = Picture()
         self._chutes: Mapping[str, Chute] = {}
-        self._plans: OrderedDict[tuple[str, tuple[str, ...]], IPlan | None] = OrderedDict()
+        self._plans: OrderedDict[tuple[str, tuple[str, ...]], _Made] = OrderedDict()
+        self._latest: _Made | None = None
 
     def moment(self, picture: Picture, needs: Needs) -> Moment:
         """Now, for a request that `needs` so much."""
-        self._see(picture)
-        utilization = picture.utilization
-        timestamp = None if utilization is None else utilization.timestamp
+        now = self._monotonic()
         return Moment(
-            feed_age=math.inf if timestamp is None else max(self._wall() - timestamp, 0.0),
+            feed_age=self._feed_age(picture, now),
             seed=self._seed(),
             needs=needs,
             in_flight=self._learned.in_flight.counts,
-            timings=self._learned.observations.timings(now=self._monotonic()),
+            timings=self._learned.observations.timings(now=now),
         )
 
     def order(
         self, picture: Picture, names: tuple[str, ...], moment: Moment, *, selector: str
     ) -> tuple[str, ...]:
         """`names` in the order of the strategy called `selector`; as they are if it fails."""
-        plan = self._plan(picture, names, selector)
-        if plan is None:
+        made = self._plan(picture, names, selector)
+        if made.plan is None:
             return names
         try:
-            order = plan.order(moment)
-            if len(order) == len(names):
+            order = made.plan.order(moment)
+            if order is made.whole:
                 return order
+            # Another name might be one that the operator does not allow.
+            if len(order) == len(names) and set(order) == set(names):
+                made.whole = tuple(order)
+                return made.whole
             _log.error("the selector {name!r} did not order what it was given", name=selector)
         except Exception:  # noqa: BLE001 - whoever wrote it, no request may fail because of it
             _log.failure("the selector {name!r} failed", name=selector)
-        self._plans[selector, names] = None
+        made.plan = None
         return names
 
     def disadvantage(
@@ -89,7 +107,7 @@ class Planner:
         selector: str,
     ) -> float:
         """How much worse `name` is than `rival`, both of `names`; see `IPlan`. 0 if that fails."""
-        plan = self._plan(picture, names, selector)
+        plan = self._plan(picture, names, selector).plan
         if plan is None:
             return 0.0
         try:
@@ -111,7 +129,7 @@ class Planner:
 
         Nothing if the strategy fails.
         """
-        plan = self._plan(picture, names, selector)
+        plan = self._plan(picture, names, selector).plan
         if plan is None:
             return {}
         try:
@@ -120,28 +138,41 @@ class Planner:
             _log.failure("the selector {name!r} failed", name=selector)
         return {}
 
-    def _see(self, picture: Picture) -> None:
-        if picture is self._picture:
-            return
-        self._picture = picture
-        self._plans.clear()
-        self._chutes = {each.name: each.chute for each in picture.candidates}
-        if picture.utilization is not None:
-            self._learned.in_flight.sampled(picture.utilization.timestamp)
+    def _feed_age(self, picture: Picture, now: float) -> float:
+        timestamp = None if picture.utilization is None else picture.utilization.timestamp
+        if timestamp is None:
+            return math.inf
+        fetched_at = picture.utilization_fetched_at
+        # Where the feed's clock is ahead of ours, it is at least as old as our fetch of it.
+        return max(self._wall() - timestamp, 0.0 if fetched_at is None else now - fetched_at)
 
-    def _plan(self, picture: Picture, names: tuple[str, ...], selector: str) -> IPlan | None:
-        self._see(picture)
+    def _plan(self, picture: Picture, names: tuple[str, ...], selector: str) -> _Made:
+        if picture is not self._picture:
+            self._picture = picture
+            self._plans.clear()
+            self._latest = None
+            self._chutes = {each.name: each.chute for each in picture.candidates}
+        latest = self._latest
+        if latest is not None and latest.names is names and latest.selector == selector:
+            # To look so many names up takes longer than most orders.
+            return latest
         key = selector, names
-        if key in self._plans:
+        made = self._plans.get(key)
+        if made is None:
+            made = self._plans[key] = _Made(
+                selector, names, self._planned(picture, names, selector)
+            )
+            if len(self._plans) > MAX_PLANS:
+                self._plans.popitem(last=False)
+        else:
             self._plans.move_to_end(key)
-            return self._plans[key]
+        self._latest = made
+        return made
+
+    def _planned(self, picture: Picture, names: tuple[str, ...], selector: str) -> IPlan | None:
         scene = Scene(names=names, chutes=self._chutes, catalog=picture.catalog)
-        plan: IPlan | None = None
         try:
-            plan = self.selectors[selector].plan(scene)
+            return self.selectors[selector].plan(scene)
         except Exception:  # noqa: BLE001 - as above
             _log.failure("the selector {name!r} failed", name=selector)
-        self._plans[key] = plan
-        if len(self._plans) > MAX_PLANS:
-            self._plans.popitem(last=False)
-        return plan
+        return None

@@ -29,10 +29,10 @@ class Scene:
 class Moment:
     """When a request is to be routed, and which.
 
-    `feed_age` is in seconds from the feed's own timestamp, infinite if there is none. `in_flight` counts
-    this process's requests that began since then and have not ended, by model; a model without any may
-    be missing. `seed` are 64 random bits: whatever is left to chance is taken from them, so that equal
-    moments give equal orders.
+    `feed_age` is in seconds from the feed's own timestamp, but not less than from its fetch; it is
+    infinite if there is no timestamp. `in_flight` counts this process's requests that began since this
+    feed was first seen and have not ended, by model; a model without any may be missing. `seed` are 64
+    random bits: whatever is left to chance is taken from them, so that equal moments give equal orders.
     """
 
     feed_age: float

@@ -79,6 +79,9 @@ class _Running:
         self._at = now
 
     def mean(self, now: float) -> Mean | None:
+        if not self._weight:
+            # Most sizes of prompts are never seen of most models.
+            return None
         weight = self._left(now)
         return Mean(self._value, weight) if weight >= _LEAST_WEIGHT else None
 
@@ -95,6 +98,10 @@ class _Of:
         self.first_byte = tuple(_Running() for _size in range(len(SIZES) + 1))
         self.pace = _Running()
         self.failures = _Running()
+
+    def means(self, now: float) -> tuple[Mean | None, ...]:
+        """Those of each size, then pace and failures."""
+        return tuple([each.mean(now) for each in (*self.first_byte, self.pace, self.failures)])
 
 
 class Observations:
@@ -128,15 +135,20 @@ class Observations:
         return self._view
 
     def _look(self, now: float) -> Timings:
-        sizes = range(len(SIZES) + 1)
-        return Timings(
-            first_byte=tuple(
-                _means({model: of.first_byte[size] for model, of in self._models.items()}, now)
-                for size in sizes
-            ),
-            pace=_means({model: of.pace for model, of in self._models.items()}, now),
-            failures=_means({model: of.failures for model, of in self._models.items()}, now),
-        )
+        views: tuple[dict[str, Mean], ...] = tuple({} for _mean in range(len(SIZES) + 3))
+        spent: list[str] = []
+        for model, of in self._models.items():
+            means = of.means(now)
+            for view, mean in zip(views, means, strict=True):
+                if mean is not None:
+                    view[model] = mean
+            if not any(means):
+                spent.append(model)
+        # Names come and go for months, and each view looks at all of them.
+        for model in spent:
+            del self._models[model]
+        *first_byte, pace, failures = views
+        return Timings(first_byte=tuple(first_byte), pace=pace, failures=failures)
 
     def _of(self, model: str) -> _Of:
         found = self._models.get(model)
@@ -146,8 +158,3 @@ class Observations:
                 self._models.popitem(last=False)
         self._models.move_to_end(model)
         return found
-
-
-def _means(running: Mapping[str, _Running], now: float) -> Means:
-    means = ((model, each.mean(now)) for model, each in running.items())
-    return {model: mean for model, mean in means if mean is not None}

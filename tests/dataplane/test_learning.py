@@ -1,13 +1,18 @@
 """What the router learns from its own attempts: timings, pace, failures, and what is under way."""
 
+from dataclasses import replace
+
 import pytest
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from autopilot.dataplane.learning import SHORTEST_STREAM
+from autopilot.dataplane.learning import SHORTEST_STREAM, Learned
+from autopilot.policy.catalog import Catalog, Utilization
 from autopilot.policy.ending import BodyEnd
 from autopilot.policy.needs import Needs
+from autopilot.policy.rest import RestTable
 from autopilot.policy.timings import Timings
-from autopilot.testing import STREAM_FIELDS, FakeResponse
+from autopilot.testing import STREAM_FIELDS, FakeResponse, picture_of
 
 from .test_engine import Bench, error
 
@@ -137,3 +142,16 @@ def test_in_flight_is_over_even_if_what_was_under_way_raises() -> None:
     bench.carry().addErrback(failures.append)
     assert failures[0].check(ZeroDivisionError)
     assert bench.learned.in_flight.counts == {}
+
+
+def test_a_new_feed_is_noticed_with_whatever_request_comes_next_and_a_new_catalogue_is_none() -> (
+    None
+):
+    learned = Learned(RestTable(), now=Clock().seconds)
+    first = replace(picture_of("a"), utilization=Utilization(chutes=(), timestamp=1.0))
+    learned.see(first)
+    learned.in_flight.began("a")
+    learned.see(replace(first, catalog=Catalog()))
+    assert learned.in_flight.counts == {"a": 1}
+    learned.see(replace(first, utilization=Utilization(chutes=(), timestamp=2.0)))
+    assert learned.in_flight.counts == {}

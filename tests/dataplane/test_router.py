@@ -408,8 +408,10 @@ def test_a_selector_that_raises_costs_no_request_and_is_not_asked_again_for_the_
     lost_errors.clear()
 
 
-@pytest.mark.parametrize("order", [(), ("e", "d"), (*NAMES, "a")])
-def test_a_selector_that_loses_or_adds_names_is_not_followed(order: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("order", [(), ("e", "d"), (*NAMES, "a"), tuple("edcbb"), tuple("edcbx")])
+def test_a_selector_that_loses_adds_or_repeats_names_is_not_followed(
+    order: tuple[str, ...],
+) -> None:
     bench = bench_of(FailingSelector(order=order))
     assert [bench.ask(ALIAS, client=client) for client in ("one", "two")] == [["a"], ["a"]]
 
