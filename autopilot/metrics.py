@@ -22,7 +22,16 @@ from prometheus_client import (
 from autopilot import __version__
 from autopilot.exposition import Processes, Shared
 from autopilot.interfaces import IPictureSource, Seconds
-from autopilot.labels import MAX_MODEL_LABELS, OTHER, Feed, Mode, Phase, StickyLookup, StickyWrite
+from autopilot.labels import (
+    MAX_MODEL_LABELS,
+    OTHER,
+    Each,
+    Feed,
+    Mode,
+    Phase,
+    StickyLookup,
+    StickyWrite,
+)
 from autopilot.policy.affinity import Place
 from autopilot.policy.catalog import RowFault
 from autopilot.policy.ending import End
@@ -82,11 +91,13 @@ class Metrics:
             ["mode", "status"],
             registry=self._counted,
         )
-        self.attempts = Counter(
-            "autopilot_attempts_total",
-            "Upstream attempts by what they came to.",
-            ["outcome"],
-            registry=self._counted,
+        self.attempts = Each(
+            Counter(
+                "autopilot_attempts_total",
+                "Upstream attempts by what they came to.",
+                ["outcome"],
+                registry=self._counted,
+            )
         )
         self.failovers = Counter(
             "autopilot_failovers_total",
@@ -100,11 +111,13 @@ class Metrics:
             ["mode", "model"],
             registry=self._counted,
         )
-        self.places = Counter(
-            "autopilot_sticky_places_total",
-            "Alias and list requests by what became of their client's place.",
-            ["place"],
-            registry=self._counted,
+        self.places = Each(
+            Counter(
+                "autopilot_sticky_places_total",
+                "Alias and list requests by what became of their client's place.",
+                ["place"],
+                registry=self._counted,
+            )
         )
         self.shadow_choices = Counter(
             "autopilot_shadow_choices_total",
@@ -130,11 +143,13 @@ class Metrics:
             ["side"],
             registry=self._counted,
         )
-        self.stream_ends = Counter(
-            "autopilot_stream_ends_total",
-            "How answers ended once the client had been sent their first byte.",
-            ["end"],
-            registry=self._counted,
+        self.stream_ends = Each(
+            Counter(
+                "autopilot_stream_ends_total",
+                "How answers ended once the client had been sent their first byte.",
+                ["end"],
+                registry=self._counted,
+            )
         )
         self.clients_gone = Counter(
             "autopilot_clients_gone_total",
@@ -159,19 +174,23 @@ class Metrics:
             "Silent retries after the upstream had closed a pooled connection.",
             registry=self._counted,
         )
-        self.first_byte = Histogram(
-            "autopilot_time_to_first_byte_seconds",
-            "From the whole request received to the first byte of the answer sent.",
-            ["mode"],
-            buckets=_LATENCY_BUCKETS,
-            registry=self._counted,
+        self.first_byte = Each(
+            Histogram(
+                "autopilot_time_to_first_byte_seconds",
+                "From the whole request received to the first byte of the answer sent.",
+                ["mode"],
+                buckets=_LATENCY_BUCKETS,
+                registry=self._counted,
+            )
         )
-        self.duration = Histogram(
-            "autopilot_request_duration_seconds",
-            "From the whole request received to the end of the answer.",
-            ["mode"],
-            buckets=_LATENCY_BUCKETS,
-            registry=self._counted,
+        self.duration = Each(
+            Histogram(
+                "autopilot_request_duration_seconds",
+                "From the whole request received to the end of the answer.",
+                ["mode"],
+                buckets=_LATENCY_BUCKETS,
+                registry=self._counted,
+            )
         )
         self.refreshes = Counter(
             "autopilot_refreshes_total",
@@ -259,8 +278,6 @@ class Metrics:
 
     def _start_with_all(self) -> None:
         """Have each series that is known beforehand from the start, at nought."""
-        for outcome in Outcome:
-            self.attempts.labels(outcome=outcome.value)
         # A rate does not see the step from nothing to one: what alerts ask for is there from the start.
         for outcome, rule in RULES.items():
             if rule.remaining is Verdict.NEXT:
@@ -270,10 +287,11 @@ class Metrics:
             self.origin_failures.labels(reason=outcome.value)
         for outcome in CAUSES:
             self.rests.labels(reason=outcome.value)
+        self.attempts.start(Outcome)
+        self.stream_ends.start(End)
+        self.places.start(Place)
         for counter, label, values in (
-            (self.stream_ends, "end", End),
             (self.clients_gone, "phase", Phase),
-            (self.places, "place", Place),
             (self.shadow_first_bytes, "side", Side),
             (self.shadow_seconds, "side", Side),
             (self._sticky_lookups, "result", StickyLookup),

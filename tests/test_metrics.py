@@ -82,8 +82,8 @@ class Bench:
         metrics = self.metrics
         for mode in Mode:
             metrics.requests.labels(mode=mode.value, status="200").inc()
-            metrics.first_byte.labels(mode=mode.value).observe(0.1)
-            metrics.duration.labels(mode=mode.value).observe(0.1)
+            metrics.first_byte[mode].observe(0.1)
+            metrics.duration[mode].observe(0.1)
             metrics.selected(mode, "org/a")
         metrics.failovers.labels(reason=next(iter(Outcome)).value).inc()
         for feed in Feed:
@@ -282,7 +282,7 @@ def test_the_exposition_survives_any_name_of_a_model() -> None:
 
 def test_latency_buckets_reach_from_a_quick_answer_to_the_platforms_own_deadline() -> None:
     bench = Bench()
-    bench.metrics.duration.labels(mode="alias").observe(599)
+    bench.metrics.duration[Mode.ALIAS].observe(599)
     bucket = "autopilot_request_duration_seconds_bucket"
     assert bench.value(bucket, mode="alias", le="300.0") == 0
     assert bench.value(bucket, mode="alias", le="600.0") == 1

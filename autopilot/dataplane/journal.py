@@ -100,7 +100,7 @@ class Journal:
         self._candidates = len(candidates)
         self._place = place
         if place is not None:
-            self._metrics.places.labels(place=place.value).inc()
+            self._metrics.places[place].inc()
 
     @property
     def is_kept(self) -> bool:
@@ -131,7 +131,7 @@ class Journal:
         self._attempts.append(
             AttemptRecord(model=label, outcome=outcome, seconds=seconds, rest=rest)
         )
-        self._metrics.attempts.labels(outcome=outcome.value).inc()
+        self._metrics.attempts[outcome].inc()
         if rest is not None:
             self._metrics.rests.labels(reason=outcome.value).inc()
         if outcome in ORIGIN_OUTCOMES:
@@ -154,14 +154,14 @@ class Journal:
         self._selected = self.label(model)
         if success:
             self._metrics.selected(self.mode, self._selected)
-        self._metrics.first_byte.labels(mode=self.mode.value).observe(self._clock() - self._started)
+        self._metrics.first_byte[self.mode].observe(self._clock() - self._started)
 
     @_never_raises
     def ended(self, end: End, sent: int) -> None:
         """That answer ended after `sent` bytes of body."""
         self._end = end
         self._bytes = sent
-        self._metrics.stream_ends.labels(end=end.value).inc()
+        self._metrics.stream_ends[end].inc()
 
     def told(self) -> Fields:
         """What the client is told of the attempts so far, and of whose the time was.
@@ -193,7 +193,7 @@ class Journal:
         status = CLIENT_GONE_STATUS if self._status is None else str(self._status)
         self._metrics.in_progress.dec()
         self._metrics.requests.labels(mode=self.mode.value, status=status).inc()
-        self._metrics.duration.labels(mode=self.mode.value).observe(duration)
+        self._metrics.duration[self.mode].observe(duration)
         say(
             _log,
             "request",

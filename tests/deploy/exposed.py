@@ -29,9 +29,9 @@ def touch(metrics: Metrics) -> None:
     for mode in Mode:
         for status in statuses:
             metrics.requests.labels(mode=mode.value, status=status)
-        metrics.first_byte.labels(mode=mode.value)
-        metrics.duration.labels(mode=mode.value)
         metrics.selected(mode, "org/a")
+    metrics.first_byte.start(Mode)
+    metrics.duration.start(Mode)
     results = {"ok", "error", *(each.value for each in (*FetchFault, *FeedFault))}
     for feed in Feed:
         for result in results:
