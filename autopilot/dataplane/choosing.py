@@ -169,7 +169,6 @@ class Chooser:
             raise self._sieve.nobody(sifted, picture, wishes, needs)
         order = self._planner.order(picture, sifted.names, moment, selector=selector)
         places = precedence(order, wishes, moment, picture.catalog)
-        attempts = self._limits.max_attempts
         return Options(
             picture=picture,
             spec=spec,
@@ -177,7 +176,7 @@ class Chooser:
             needs=needs,
             wishes=wishes,
             sifted=sifted,
-            attempts=min(attempts, _attempts(wishes) or attempts),
+            attempts=_attempts(wishes) or self._limits.max_attempts,
             names=sifted.names,
             selector=selector,
             moment=moment,

@@ -138,7 +138,7 @@ class Bench:
         return self._registry.get_sample_value(name, labels)
 
     def route(
-        self, model: str, *, client: str = "one", session: str | None = None
+        self, model: str, *, client: str = "one", session: str | None = None, **members: object
     ) -> "Deferred[None]":
         self.downstream = FakeDownstream()
         incoming = Incoming(
@@ -147,7 +147,7 @@ class Bench:
                 (b"Authorization", f"Bearer {client}".encode()),
                 *([] if session is None else [(b"X-Session-Id", session.encode())]),
             ],
-            body=json.dumps({"model": model, "stream": True}).encode(),
+            body=json.dumps({"model": model, "stream": True} | members).encode(),
             request_id=b"r",
             address="192.0.2.1",
         )

@@ -1,9 +1,14 @@
 """Another strategy asked beside the one that is followed: counted, never obeyed, judged like it."""
 
+from dataclasses import replace
+
 from autopilot.interfaces import ISelector
+from autopilot.policy.catalog import Catalog
 from autopilot.policy.rest import MAX_REST, Cause
 from autopilot.policy.shadow import PATIENCE
+from autopilot.policy.traits import UNKNOWN, Traits
 from autopilot.selectors.capacity import Capacity
+from autopilot.selectors.cost import Cost
 from autopilot.testing import AlphabeticSelector, FixedPicture, picture_of
 
 from .test_router import ALIAS, Bench
@@ -11,11 +16,19 @@ from .test_router import ALIAS, Bench
 SELECTORS = {
     "capacity": ISelector(Capacity()),
     "alphabetic": ISelector(AlphabeticSelector()),
+    "cost": ISelector(Cost()),
 }
 
 
-def bench_of(*names: str, shadow: str | None = "alphabetic") -> Bench:
-    source = FixedPicture(picture_of(*names))
+def bench_of(*names: str, shadow: str | None = "alphabetic", tools: str = "") -> Bench:
+    """One of models of which only those in `tools` are known to take tools."""
+    picture = picture_of(*names)
+    able = Traits(features=frozenset({"tools"}))
+    models = (
+        replace(each, traits=able if each.id in tools else UNKNOWN)
+        for each in picture.catalog.models
+    )
+    source = FixedPicture(replace(picture, catalog=Catalog(tuple(models))))
     return Bench(source=source, selectors=SELECTORS, shadow=shadow)
 
 
@@ -78,6 +91,21 @@ def test_both_are_asked_whom_they_would_ask_of_those_that_do_not_rest() -> None:
     assert bench.ask(ALIAS) == ["b"]
     assert choices(bench) == (1, 0)
     bench.clock.advance(MAX_REST)
+
+
+def test_both_are_asked_whom_they_would_ask_of_those_that_are_known_to_be_able() -> None:
+    bench = bench_of("c", "b", "a", tools="bc")
+    bench.route(ALIAS, tools=[{"type": "function"}])
+    assert bench.platform.asked == ["c"]
+    bench.route("b", client="another")
+    assert fates(bench) == {("followed", "success"): 1, ("shadow", "success"): 1}
+
+
+def test_a_choice_that_a_wish_has_shaped_is_not_compared() -> None:
+    bench = bench_of("b", "a")
+    for wish in ({"preferred_max_latency": 1}, {"order": ["a"]}, {"sort": "price"}):
+        bench.route(ALIAS, provider=wish)
+    assert choices(bench) == (0, 0)
 
 
 def test_a_client_that_stays_or_asks_for_another_order_is_not_compared() -> None:

@@ -116,6 +116,16 @@ def test_a_mean_lies_among_what_was_observed_and_its_weight_is_bounded(
     assert min(low, 1.0) - 1e-6 <= mean.toward(1.0) <= max(high, 1.0) + 1e-6
 
 
+def test_however_busy_a_model_is_its_last_answers_count() -> None:
+    seen = Observations()
+    for _answer in range(100):
+        seen.answered("a", 1.0, prompt_tokens=1, now=0.0)
+    assert first_byte(seen, 0.0).weight == MOST_WEIGHT
+    for _answer in range(int(MOST_WEIGHT)):
+        seen.answered("a", 3.0, prompt_tokens=1, now=0.0)
+    assert first_byte(seen, FRESH_SECONDS).value > 2.0
+
+
 def test_a_clock_that_goes_back_makes_nothing_weigh_more() -> None:
     seen = Observations()
     seen.answered("a", 1.0, prompt_tokens=1, now=100.0)
