@@ -39,6 +39,7 @@ from autopilot.policy.errors import Code
 from autopilot.policy.failover import ORIGIN_OUTCOMES, RULES, Outcome, Verdict
 from autopilot.policy.readiness import MaxAges, NotReady
 from autopilot.policy.rest import CAUSES
+from autopilot.policy.rules import FREE, Rules
 from autopilot.policy.shadow import Fate, Side
 from autopilot.readings import of_picture, of_readiness, of_rests
 
@@ -231,9 +232,16 @@ class Metrics:
         ).labels(version=__version__).set(1)
         self._start_with_all()
 
-    def watch(self, source: IPictureSource, *, monotonic: Seconds, wall: Seconds) -> None:
+    def watch(
+        self,
+        source: IPictureSource,
+        *,
+        monotonic: Seconds,
+        wall: Seconds,
+        rules: Rules = FREE,
+    ) -> None:
         """Register the gauges of the published picture; see `of_picture`."""
-        for reading in of_picture(source, monotonic=monotonic, wall=wall):
+        for reading in of_picture(source, monotonic=monotonic, wall=wall, rules=rules):
             self._registry.register(reading)
 
     def watch_rests(self, resting: Callable[[], float]) -> None:

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from autopilot.interfaces import IPictureSource, Seconds
 from autopilot.policy.readiness import NotReady
+from autopilot.policy.rules import FREE, Rules
 
 Read = Callable[[], float]
 ReadAll = Callable[[], Mapping[str, float]]
@@ -50,8 +51,10 @@ class LabelledReading(Collector):
         yield family
 
 
-def of_picture(source: IPictureSource, *, monotonic: Seconds, wall: Seconds) -> Iterator[Reading]:
-    """The gauges of the published picture.
+def of_picture(
+    source: IPictureSource, *, monotonic: Seconds, wall: Seconds, rules: Rules = FREE
+) -> Iterator[Reading]:
+    """The gauges of the published picture; a candidate that `rules` forbid is none.
 
     `monotonic` is the clock of the picture's moments, `wall` that of the feed's own timestamp.
     Ages are NaN before the first fetch.
@@ -63,6 +66,10 @@ def of_picture(source: IPictureSource, *, monotonic: Seconds, wall: Seconds) -> 
     def timestamp() -> float | None:
         utilization = source.picture.utilization
         return None if utilization is None else utilization.timestamp
+
+    def candidates() -> int:
+        entries = source.picture.catalog.by_id
+        return sum(rules.allows(name, entries.get(name)) for name in source.picture.order)
 
     yield Reading(
         "autopilot_catalog_age_seconds",
@@ -87,7 +94,7 @@ def of_picture(source: IPictureSource, *, monotonic: Seconds, wall: Seconds) -> 
     yield Reading(
         "autopilot_candidates",
         "Models that an alias request may be sent to.",
-        lambda: len(source.picture.order),
+        candidates,
     )
 
 

@@ -23,7 +23,7 @@ from autopilot.interfaces import ISelector, Seconds
 from autopilot.logs import say
 from autopilot.metrics import Metrics
 from autopilot.observing import observe
-from autopilot.routing import make_routing
+from autopilot.routing import make_routing, rules_of
 from autopilot.settings import Settings
 from autopilot.trust_store import TrustStoreCheck
 from autopilot.web.limits import connections_for, descriptor_limit
@@ -122,7 +122,7 @@ def make_service(
     metrics = Metrics(CollectorRegistry(), Shared.from_environment(os.environ))
     state = RoutingState()
     publisher = Publisher(state, parsing=parsing or in_a_thread(reactor), monotonic=monotonic)
-    metrics.watch(state, monotonic=monotonic, wall=wall)
+    metrics.watch(state, monotonic=monotonic, wall=wall, rules=rules_of(settings))
     metrics.watch_process(None if share is None else share.processes)
     upstream_pool = ClientPool(
         reactor,

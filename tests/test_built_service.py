@@ -31,6 +31,8 @@ DAY = 86_400.0
 NOT_AGAIN = {"MODELS_REFRESH_MS": DAY_MS, "UTILIZATION_REFRESH_MS": DAY_MS}
 FRESH_FOR_A_DAY = {"READYZ_MAX_SNAPSHOT_AGE_MS": DAY_MS, "READYZ_MAX_ALLOWLIST_AGE_MS": DAY_MS}
 MIB = 1 << 20
+TOKEN = "a-token-that-is-marked"
+CANDIDATES = "/autopilot/candidates"
 
 
 class Caller(Client):
@@ -354,6 +356,38 @@ def test_model_aliases_are_all_routed_and_listed_first() -> None:
         assert [model["id"] for model in listed] == ["my/auto", "Other", SECOND, BEST]
 
 
+@pytest.mark.parametrize(
+    ("settings", "allowed"),
+    [
+        ({}, [SECOND, BEST]),
+        ({"ALLOW_MODELS": "*/a"}, [SECOND]),
+        ({"DENY_MODELS": "*/b"}, [SECOND]),
+        # The catalogue says nothing of either.
+        ({"REQUIRE_TEE": "true"}, []),
+        ({"MAX_PRICE": "prompt=1"}, []),
+        ({"MAX_PRICE": "completion=1"}, []),
+    ],
+)
+def test_only_what_the_operator_allows_is_listed_counted_and_asked(
+    settings: dict[str, str], allowed: list[str]
+) -> None:
+    with Built(**settings) as bench:
+        listed = json.loads(bench.fetch("/v1/models").read())["data"]
+        assert [model["id"] for model in listed] == [ALIAS, *allowed]
+        assert bench.metric("autopilot_candidates") == len(allowed)
+        if allowed:
+            assert bench.served(ALIAS) == allowed[-1]
+        else:
+            assert bench.call(ALIAS).refusal() == (503, "no_candidates")
+
+
+def test_shadow_selector_is_asked_beside_and_not_followed() -> None:
+    for settings, differing in (({}, 0), ({"SHADOW_SELECTOR": "alphabetic"}, 1)):
+        with Built(**settings) as bench:
+            assert bench.served(ALIAS) == BEST
+            assert bench.metric("autopilot_shadow_choices_total", choice="other") == differing
+
+
 def test_cors_allow_origins_names_who_may_read_an_answer() -> None:
     with Built(CORS_ALLOW_ORIGINS="https://one.test,https://two.test") as bench:
         for origin, allowed in (
@@ -439,10 +473,6 @@ def test_the_gauge_counts_the_models_that_rest_now() -> None:
         assert resting_models(bench) == 1
         bench.net.reactor.advance(BRIEF_SECONDS)
         assert resting_models(bench) == 0
-
-
-TOKEN = "a-token-that-is-marked"
-CANDIDATES = "/autopilot/candidates"
 
 
 def status_at(bench: Bench, door: int, path: str, **fields: str) -> int:

@@ -19,6 +19,7 @@ from autopilot.policy.ending import End
 from autopilot.policy.failover import RULES, Outcome, Verdict
 from autopilot.policy.picture import Picture
 from autopilot.policy.readiness import MaxAges, NotReady
+from autopilot.policy.rules import FREE, Rules
 from autopilot.testing import FixedPicture, picture_of
 
 DOCUMENTED = {
@@ -65,13 +66,16 @@ AGES = (
 
 
 class Bench:
-    def __init__(self, picture: Picture | None = None) -> None:
+    def __init__(self, picture: Picture | None = None, *, rules: Rules = FREE) -> None:
         self.monotonic, self.wall = Clock(), Clock()
         self.source = FixedPicture(picture or Picture())
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
         self.metrics.watch(
-            IPictureSource(self.source), monotonic=self.monotonic.seconds, wall=self.wall.seconds
+            IPictureSource(self.source),
+            monotonic=self.monotonic.seconds,
+            wall=self.wall.seconds,
+            rules=rules,
         )
         self.reason: NotReady | None = None
         self.metrics.watch_readiness(lambda: self.reason)
@@ -229,6 +233,11 @@ def test_models_and_candidates_are_those_of_the_picture_at_the_scrape() -> None:
         candidates=picture_of("org/a").candidates,
     )
     assert bench.value("autopilot_catalog_models") == 3
+    assert bench.value("autopilot_candidates") == 1
+
+
+def test_a_candidate_that_the_operator_forbids_is_none() -> None:
+    bench = Bench(picture_of("org/a", "org/b", "other/c"), rules=Rules(deny=("org/*",)))
     assert bench.value("autopilot_candidates") == 1
 
 

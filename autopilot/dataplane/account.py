@@ -55,7 +55,7 @@ def about(worker: int | None, reason: NotReady | None) -> Account:
 
 
 def knowledge(view: View) -> Account:
-    """How old feed and catalogue are: by our fetches, and the feed (`age_s`) by its own timestamp."""
+    """How old feed and catalogue are: by our fetches, and the feed (`age_s`) as strategies are told."""
     picture = view.picture
     return {
         "feed": {

@@ -93,8 +93,8 @@ def score(chute: Chute) -> Score:
 def strain(chute: Chute | None) -> float:
     """How near a chute is to refusing, 0 to 1: nobody is well served by one that is not there.
 
-    Half of its instances taken is no strain, all of them is the whole, and so are refusals of half of
-    what it is asked.
+    Seven tenths of its instances taken is no strain, all of them is the whole, and so are refusals of
+    half of what it is asked.
     """
     if chute is None or not chute.active_instance_count > 0:
         return 1.0
