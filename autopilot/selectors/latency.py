@@ -28,11 +28,12 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from autopilot.interfaces import IPlan, ISelector
-from autopilot.policy.outlook import Outlook, trust_in
+from autopilot.policy.outlook import Outlook
 from autopilot.policy.scene import Moment, Scene
 from autopilot.policy.timings import SIZES, Mean, Timings, size_class
 from autopilot.selectors.measuring import (
     Expected,
+    Viewing,
     believed,
     by_cost,
     coarse,
@@ -124,20 +125,16 @@ class _SoonestFirst:
     """Orders by the seconds expected; one view serves until there are new timings."""
 
     def __init__(self, scene: Scene) -> None:
-        self._names = scene.names
-        self._index = {name: index for index, name in enumerate(scene.names)}
-        self._outlooks = tuple(Outlook.of(scene.chutes.get(name)) for name in scene.names)
-        self._expected = Expected.of(self._outlooks, 1.0, _slowdown)
-        self._made: _View | None = None
+        self._views = Viewing(scene, _slowdown, _View)
 
     def order(self, moment: Moment) -> tuple[str, ...]:
         """See `IPlan`."""
-        return self._view(moment).order(size_class(moment.needs.prompt_tokens))
+        return self._views.at(moment).order(size_class(moment.needs.prompt_tokens))
 
     def terms(self, name: str, moment: Moment) -> Mapping[str, float]:
         """See `IPlan`: those of the formulas at the top of this module."""
-        view, timings, index = self._view(moment), moment.timings, self._index[name]
-        outlook, trust = self._outlooks[index], view.expected.trust
+        view, timings, index = self._views.at(moment), moment.timings, self._views.index[name]
+        outlook, trust = self._views.outlooks[index], view.expected.trust
         size = size_class(moment.needs.prompt_tokens)
         own, failures = timings.first_byte[size].get(name), timings.failures.get(name)
         prior = view.times[index] * _IDLE[size]
@@ -161,26 +158,14 @@ class _SoonestFirst:
 
     def disadvantage(self, name: str, rival: str, moment: Moment) -> float:
         """See `IPlan`: the share of the seconds that the rival saves."""
-        view, size = self._view(moment), size_class(moment.needs.prompt_tokens)
+        view, size = self._views.at(moment), size_class(moment.needs.prompt_tokens)
         means = moment.timings.first_byte[size]
 
         def seconds(name: str) -> float:
-            index = self._index[name]
+            index = self._views.index[name]
             return believed(means.get(name), view.times[index] * _IDLE[size]) + view.lost[index]
 
         return share_worse(seconds(name), seconds(rival))
-
-    def _view(self, moment: Moment) -> _View:
-        trust, view = trust_in(moment.feed_age), self._made
-        if trust != self._expected.trust:
-            self._expected = Expected.of(self._outlooks, trust, _slowdown)
-        if (
-            view is None
-            or view.timings is not moment.timings
-            or view.expected is not self._expected
-        ):
-            view = self._made = _View(self._names, self._expected, moment.timings)
-        return view
 
 
 @implementer(IPlugin, ISelector)

@@ -8,10 +8,11 @@ each model that was never asked would look better than all that were, or worse, 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Generic, Protocol, Self, TypeVar
 
-from autopilot.policy.outlook import Outlook
-from autopilot.policy.timings import Mean
+from autopilot.policy.outlook import Outlook, trust_in
+from autopilot.policy.scene import Moment, Scene
+from autopilot.policy.timings import Mean, Timings
 
 PRIOR_WEIGHT = 1.0
 """Observations that an expectation is worth: the second answer of a model counts more than the feed."""
@@ -40,6 +41,50 @@ class Expected:
         """That of all `outlooks`, where `value` tells how slow or fast one is expected to be."""
         pairs = [(value(each, trust), each.refusing_at(trust)) for each in outlooks]
         return cls(trust, tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))
+
+
+class View(Protocol):
+    """What a strategy makes of one view of timings and one trust in the feed."""
+
+    expected: Expected
+    timings: Timings
+
+
+V = TypeVar("V", bound=View)
+
+
+class Viewing(Generic[V]):
+    """The models of a scene, and the last view of them: it serves until there are new timings.
+
+    `value` is that of `Expected.of`; `look` makes a view.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        value: Callable[[Outlook, float], float],
+        look: Callable[[tuple[str, ...], Expected, Timings], V],
+    ) -> None:
+        self.index = {name: index for index, name in enumerate(scene.names)}
+        self.outlooks = tuple(Outlook.of(scene.chutes.get(name)) for name in scene.names)
+        self._names = scene.names
+        self._value = value
+        self._look = look
+        self._expected = Expected.of(self.outlooks, 1.0, value)
+        self._made: V | None = None
+
+    def at(self, moment: Moment) -> V:
+        """The view at `moment`."""
+        trust, view = trust_in(moment.feed_age), self._made
+        if trust != self._expected.trust:
+            self._expected = Expected.of(self.outlooks, trust, self._value)
+        if (
+            view is None
+            or view.timings is not moment.timings
+            or view.expected is not self._expected
+        ):
+            view = self._made = self._look(self._names, self._expected, moment.timings)
+        return view
 
 
 def coarse(slowdown: float) -> float:

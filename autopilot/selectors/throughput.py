@@ -22,11 +22,12 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from autopilot.interfaces import IPlan, ISelector
-from autopilot.policy.outlook import Outlook, trust_in
+from autopilot.policy.outlook import Outlook
 from autopilot.policy.scene import Moment, Scene
 from autopilot.policy.timings import Timings
 from autopilot.selectors.measuring import (
     Expected,
+    Viewing,
     believed,
     by_cost,
     coarse,
@@ -73,20 +74,16 @@ class _FastestFirst:
     """Orders by the pace expected; one view serves until there are new timings."""
 
     def __init__(self, scene: Scene) -> None:
-        self._names = scene.names
-        self._index = {name: index for index, name in enumerate(scene.names)}
-        self._outlooks = tuple(Outlook.of(scene.chutes.get(name)) for name in scene.names)
-        self._expected = Expected.of(self._outlooks, 1.0, _pace)
-        self._made: _View | None = None
+        self._views = Viewing(scene, _pace, _View)
 
     def order(self, moment: Moment) -> tuple[str, ...]:
         """See `IPlan`."""
-        return self._view(moment).order
+        return self._views.at(moment).order
 
     def terms(self, name: str, moment: Moment) -> Mapping[str, float]:
         """See `IPlan`: those of the formulas at the top of this module."""
-        view, timings, index = self._view(moment), moment.timings, self._index[name]
-        outlook, trust = self._outlooks[index], view.expected.trust
+        view, timings, index = self._views.at(moment), moment.timings, self._views.index[name]
+        outlook, trust = self._views.outlooks[index], view.expected.trust
         mean, failures = timings.pace.get(name), timings.failures.get(name)
         prior = view.scale * view.expected.values[index]
         return {
@@ -104,21 +101,9 @@ class _FastestFirst:
 
     def disadvantage(self, name: str, rival: str, moment: Moment) -> float:
         """See `IPlan`: the share of the time for a stream that the rival saves."""
-        pace = self._view(moment).pace
+        pace = self._views.at(moment).pace
         # Time is one over pace, so that the two change places.
-        return share_worse(pace[self._index[rival]], pace[self._index[name]])
-
-    def _view(self, moment: Moment) -> _View:
-        trust, view = trust_in(moment.feed_age), self._made
-        if trust != self._expected.trust:
-            self._expected = Expected.of(self._outlooks, trust, _pace)
-        if (
-            view is None
-            or view.timings is not moment.timings
-            or view.expected is not self._expected
-        ):
-            view = self._made = _View(self._names, self._expected, moment.timings)
-        return view
+        return share_worse(pace[self._views.index[rival]], pace[self._views.index[name]])
 
 
 @implementer(IPlugin, ISelector)
