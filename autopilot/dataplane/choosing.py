@@ -57,7 +57,8 @@ class Options:
 
     `selector` was given `names`, ids of them or of those whom an alias stands for, and ordered them at
     `moment`; it is None where the client's own order stands. `weighed`: the whole order is its, so that
-    it can be said how much one model is worse than another.
+    it can be said how much one model is worse than another. `behind`: whom the client's wishes put behind
+    others, if there are any.
     """
 
     picture: Picture
@@ -71,6 +72,7 @@ class Options:
     selector: str | None = None
     moment: Moment | None = None
     weighed: bool = False
+    behind: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,11 +172,12 @@ class Chooser:
         if not sifted.names:
             raise self._sieve.nobody(sifted, picture, wishes, needs)
         order = self._planner.order(picture, sifted.names, moment, selector=selector)
+        order, behind = arranged(sifted.last(order), wishes, moment, picture.catalog)
         attempts = self._limits.max_attempts
         return Options(
             picture=picture,
             spec=spec,
-            order=arranged(sifted.last(order), wishes, moment, picture.catalog),
+            order=order,
             needs=needs,
             wishes=wishes,
             sifted=sifted,
@@ -183,6 +186,7 @@ class Chooser:
             selector=selector,
             moment=moment,
             weighed=wishes.order is None,
+            behind=behind,
         )
 
     def _list(
@@ -209,16 +213,17 @@ class Chooser:
         elif not order:
             raise self._sieve.nobody_named(given, catalog, wishes, needs)
         if sort is not None and moment is not None:
-            behind = {model_behind(name, catalog): name for name in reversed(order)}
+            named = {model_behind(name, catalog): name for name in reversed(order)}
             place = {name: number for number, name in enumerate(picture.order)}
-            names = tuple(sorted(behind, key=lambda name: (place.get(name, len(place)), name)))
+            names = tuple(sorted(named, key=lambda name: (place.get(name, len(place)), name)))
             ranked = self._planner.order(picture, names, moment, selector=sort)
-            order = sifted.last([behind[name] for name in ranked])
+            order = sifted.last([named[name] for name in ranked])
+        order, behind = arranged(order, wishes, moment, catalog)
         return Options(
             picture=picture,
             spec=spec,
             # The client's own order, bounded already: all of it is tried.
-            order=arranged(order, wishes, moment, catalog)[: self._limits.max_list_items],
+            order=order[: self._limits.max_list_items],
             needs=needs,
             wishes=wishes,
             sifted=sifted,
@@ -227,6 +232,7 @@ class Chooser:
             selector=selector,
             moment=moment,
             weighed=sort is not None and wishes.order is None,
+            behind=behind,
         )
 
     def choose(self, options: Options, sticky: str | None) -> Choice:
@@ -238,6 +244,8 @@ class Chooser:
             place = Place.NONE
         elif sticky not in options.order:
             place = Place.ABSENT
+        elif self._others_wished(options, sticky):
+            place = Place.LEFT
         else:
             stay = self._weigh(options, sticky)
             place = Place.STAYED if stay is None or stay.stays else Place.LEFT
@@ -261,6 +269,14 @@ class Chooser:
         return self._planner.terms(
             options.picture, options.names, options.moment, selector=options.selector, of=asked
         )
+
+    def _others_wished(self, options: Options, sticky: str) -> bool:
+        """Whether the client wishes for others before `sticky`, of whom one does not rest."""
+        if sticky not in options.behind:
+            return False
+        resting, now, catalog = self._learned.rests.resting, self._now(), options.picture.catalog
+        before = (name for name in options.order if name not in options.behind)
+        return any(not resting(model_behind(name, catalog), now=now) for name in before)
 
     def _weigh(self, options: Options, sticky: str) -> Stay | None:
         """Whether to leave `sticky`; None where the client's own order counts, or nobody is better."""
@@ -292,26 +308,34 @@ class Chooser:
 
 def arranged(
     order: tuple[str, ...], wishes: Wishes, moment: Moment | None, catalog: Catalog
-) -> tuple[str, ...]:
-    """`order` with the known slow ones back, and those of `provider.order` in front."""
+) -> tuple[tuple[str, ...], frozenset[str]]:
+    """`order` with the known slow ones back, and those of `provider.order` in front.
+
+    With it whom that put behind others.
+    """
+    behind: frozenset[str] = frozenset()
     if wishes.latency is not None and moment is not None:
         seen = moment.timings.first_byte[size_class(moment.needs.prompt_tokens)]
-        slow = frozenset(
+        behind = frozenset(
             name
             for name in order
             if (mean := seen.get(model_behind(name, catalog))) is not None
             and mean.value > wishes.latency
         )
-        order = Sifted(names=order, later=slow).last(order)
-    if wishes.order is None:
-        return order
-    first = NameList(wishes.order)
+        order = Sifted(names=order, later=behind).last(order)
+    if wishes.order is not None:
+        first = NameList(wishes.order)
+        places = {
+            name: first.place(model_behind(name, catalog), entry(name, catalog)) for name in order
+        }
+        unnamed = frozenset(name for name, place in places.items() if place is None)
+        behind = behind if len(unnamed) == len(order) else unnamed
+        order = tuple(sorted(order, key=lambda name: _or_last(places[name])))
+    return order, frozenset() if len(behind) == len(order) else behind
 
-    def place(name: str) -> float:
-        found = first.place(model_behind(name, catalog), entry(name, catalog))
-        return math.inf if found is None else found
 
-    return tuple(sorted(order, key=place))
+def _or_last(place: int | None) -> float:
+    return math.inf if place is None else place
 
 
 def _attempts(wishes: Wishes) -> int | None:

@@ -271,7 +271,7 @@ def test_a_direct_body_is_forwarded_with_all_that_means_nothing_here(model: str,
     ("model", "members", "words"),
     [
         (f"{Y}:tee", {}, "none were left by tee"),
-        (f"{W}:tee", {}, "none were left by tee"),
+        (f"{W}:tee", {}, "of 1 model named, none were left by tee"),
         (f"{Y},{W}:tee", {}, "of 2 models named, none were left by tee"),
         (ALIAS, {"provider": {"max_price": {"prompt": 0.001}}}, "max_price prompt <= 0.001"),
         (
@@ -342,10 +342,18 @@ def test_rules_are_not_kept_by_guessing_while_there_is_no_catalogue() -> None:
         assert (body.status, body.code) == (503, "no_candidates")
     forbidding = Bench(rules=Rules(allow=("none/*",)))
     assert forbidding.refused(ALIAS).status == 503
-    assert "ALLOW_MODELS" in forbidding.refused(ALIAS).message
+    message = forbidding.refused(ALIAS).message
+    assert message.endswith(
+        "rules allow none: of 6 models of the catalogue, none were left by ALLOW_MODELS."
+    )
 
 
-def test_slow_models_are_asked_late_if_that_is_wished() -> None:
+@pytest.mark.parametrize(
+    # The one whom it served so late has a place there, the other has none.
+    "client",
+    [[], [("Authorization", "Bearer another")]],
+)
+def test_slow_models_are_asked_late_if_that_is_wished(client: list[tuple[str, str]]) -> None:
     bench = Bench()
     body = json.dumps({"model": f"{Z},", "stream": True}).encode()
     for _again in range(3):
@@ -359,8 +367,7 @@ def test_slow_models_are_asked_late_if_that_is_wished() -> None:
         assert routing.called
     bench.clock.advance(1)
     wish = {"preferred_max_latency": {"p50": 2}}
-    fields = ("Authorization", "Bearer another")
-    assert bench.ask(f"{Z},{Y},{X}", fields, provider=wish) == [Y, X, Z]
+    assert bench.ask(f"{Z},{Y},{X}", *client, provider=wish) == [Y, X, Z]
 
 
 def test_a_slow_model_that_is_put_first_by_name_stays_there() -> None:
@@ -374,8 +381,12 @@ def test_a_slow_model_that_is_put_first_by_name_stays_there() -> None:
         (f"{Y},chute-{V},{X}", {"sort": "latency"}, f"chute-{V}"),
         (f"{Y},{V},{X}", {}, Y),
         # The client's own order counts, in which a selector has no say.
-        (ALIAS, {"sort": "latency", "order": [V]}, Y),
-        (f"{V},{Y},{X}", {"sort": "latency", "order": [V]}, Y),
+        (ALIAS, {"sort": "latency", "order": [V, Y]}, Y),
+        (f"{V},{Y},{X}", {"sort": "latency", "order": ["big", "zen"]}, Y),
+        # Whom it does not name there comes after those whom it names.
+        (ALIAS, {"order": [V]}, V),
+        (f"{V},{Y},{X}", {"sort": "latency", "order": [V]}, V),
+        (ALIAS, {"order": [U]}, Y),
     ],
 )
 def test_a_place_is_weighed_where_a_selector_made_the_order(
@@ -386,6 +397,18 @@ def test_a_place_is_weighed_where_a_selector_made_the_order(
     bench.platform.posted[-1].answer.callback(FakeResponse().send(b"data: [DONE]\n\n").end())
     assert served.called
     assert bench.ask(model, provider=provider)[0] == first
+
+
+def test_a_place_is_kept_while_those_who_are_wished_for_first_rest() -> None:
+    bench = Bench()
+    served = bench.route(json.dumps({"model": f"{Y},"}).encode())
+    bench.platform.posted[-1].answer.callback(FakeResponse().send(b"data: [DONE]\n\n").end())
+    assert served.called
+    body = json.dumps({"model": f"{V},"}).encode()
+    failed = bench.route(body, ("Authorization", "Bearer another"))
+    bench.platform.posted[-1].answer.callback(FakeResponse(503).end())
+    assert failed.called
+    assert bench.ask(ALIAS, provider={"order": [V]})[0] == Y
 
 
 _REQUESTS = st.fixed_dictionaries(
