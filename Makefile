@@ -20,8 +20,8 @@ $(BIN)/.installed: requirements/dev.txt pyproject.toml setup.py
 
 venv: $(BIN)/.installed ## make .venv with everything that is needed
 
-demo: venv ## simulator and router on 127.0.0.1:8080, with a curl line to try
-	@$(DOTENV) exec $(BIN)/python scripts/demo.py
+demo: venv ## simulator and router on 127.0.0.1:8080, with a curl line to try; ARGS="SELECTOR=balanced"
+	@$(DOTENV) exec $(BIN)/python scripts/demo.py $(ARGS)
 
 run: venv ## the router against the real platform
 	@$(DOTENV) exec $(BIN)/twistd -n --pidfile= autopilot

@@ -39,6 +39,8 @@ ANSWER_SECONDS = 10.0
 MAX_ANSWER_BYTES = 16 << 20
 
 Selectors = Mapping[str, ISelector]
+Feed = tuple[str, bytes]
+"""Where it is from, and what it says."""
 
 _OK, _UNAUTHORIZED, _NOT_FOUND = 200, 401, 404
 
@@ -94,6 +96,9 @@ async def from_router(reactor: Any, url: str, asked: Asked, *, token: str | None
             )
         except FetchError as error:
             raise CommandError(f"the router at {url} does not answer: {error}") from None
+    if answer.status == _UNAUTHORIZED:
+        wanted = "does not take this ADMIN_TOKEN" if token else "wants its ADMIN_TOKEN"
+        raise CommandError(f"the router at {url} {wanted}, from the environment")
     return _judged(url, answer.status, answer.body)
 
 
@@ -102,8 +107,6 @@ def _judged(url: str, status: int, body: bytes) -> Account:
         told = json.loads(body)
     except ValueError:
         told = None
-    if status == _UNAUTHORIZED:
-        raise CommandError(f"the router at {url} wants its ADMIN_TOKEN, from the environment")
     if status == _NOT_FOUND:
         raise CommandError(
             f"the router at {url} does not explain itself there: is ADMIN_TOKEN set for it, or "
@@ -126,7 +129,8 @@ async def from_files(
     Raises:
         CommandError: one of them cannot be read, or is no such feed.
     """
-    return await _explained(_read(models), _read(utilization), asked, settings, selectors)
+    catalogue, feed = [(str(path), _read(path)) for path in (models, utilization)]
+    return await _explained(catalogue, feed, asked, settings, selectors)
 
 
 async def from_platform(
@@ -139,8 +143,8 @@ async def from_platform(
     """
     urls = (settings.models_url, settings.utilization_url)
     async with client_of(reactor, settings.control_plane_timeout) as client:
-        models, utilization = [await _fetched(reactor, client, url, settings) for url in urls]
-    return await _explained(models, utilization, asked, settings, selectors)
+        catalogue, feed = [(url, await _fetched(reactor, client, url, settings)) for url in urls]
+    return await _explained(catalogue, feed, asked, settings, selectors)
 
 
 def _read(path: Path) -> bytes:
@@ -166,18 +170,18 @@ async def _fetched(reactor: Any, client: HTTPClient, url: str, settings: Setting
 
 
 async def _explained(
-    models: bytes, utilization: bytes, asked: Asked, settings: Settings, selectors: Selectors
+    models: Feed, utilization: Feed, asked: Asked, settings: Settings, selectors: Selectors
 ) -> Account:
     now = time.monotonic()
     state = RoutingState()
     try:
-        state.catalog_fetched(parse_catalog(models).catalog, at=now)
+        state.catalog_fetched(parse_catalog(models[1]).catalog, at=now)
     except FeedError as error:
-        raise CommandError(f"the models are no catalogue: {error}") from None
+        raise CommandError(f"{models[0]} is no catalogue: {error}") from None
     try:
-        state.utilization_fetched(parse_utilization(utilization).utilization, at=now)
+        state.utilization_fetched(parse_utilization(utilization[1]).utilization, at=now)
     except FeedError as error:
-        raise CommandError(f"the utilization is no feed: {error}") from None
+        raise CommandError(f"{utilization[0]} is no feed: {error}") from None
     explainer = make_explainer(
         settings,
         selectors,

@@ -5,11 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from autopilot.dataplane.account import Account
+from autopilot.policy.affinity import Place
 
 MOST_TERMS = 4
 """Terms shown of each model: a strategy's last ones, which end with what it compares."""
 
 _GAP = "  "
+_NOUGHT = 1e-9  # 1 - 0.9 - 0.1 is not 0, but as good as
 
 
 def shown_candidates(told: Account) -> str:
@@ -95,7 +97,9 @@ def _order(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def number(value: float | None) -> str:
     """A figure in as many places as a person compares."""
-    return "-" if value is None else f"{value:.4g}"
+    if value is None:
+        return "-"
+    return "0" if abs(value) < _NOUGHT else f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:
@@ -145,7 +149,7 @@ def _sticky(sticky: Mapping[str, Any] | None) -> str:
     weighed = sticky["weighed"]
     text = f"{sticky['place']} ({sticky['model']})"
     if weighed is None:
-        return text
+        return text + (": others are wished for first" if sticky["place"] == Place.LEFT else "")
     return (
         f"{text}: disadvantage {number(weighed['disadvantage'])} to {weighed['rival']}, against a cache "
         f"worth {number(weighed['cache'])} and a hysteresis of {number(weighed['hysteresis'])}"

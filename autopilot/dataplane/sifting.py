@@ -124,7 +124,7 @@ class Sieve:
         constraints = wished(wishes, needs)
         named = sift(names, constraints, _entries(catalog))
         everybody = named if catalog.models else sift((), constraints, _entries(catalog))
-        return emptied(named, everybody, of="models named")
+        return emptied(named, everybody, of=" named")
 
     def _constraints(self, wishes: Wishes, needs: Needs) -> list[Constraint]:
         return [*self._ruled, *wished(wishes, needs), *abilities(needs)]

@@ -21,7 +21,7 @@ class Place(StrEnum):
     """It had none."""
     STAYED = "stayed"
     LEFT = "left"
-    """Its model's disadvantage was worth more than its cache."""
+    """Its model's disadvantage was worth more than its cache, or the client wishes for others first."""
     RESTED = "rested"
     """Its model had failed somebody, and is asked after others for a while."""
     WISHED = "wished"

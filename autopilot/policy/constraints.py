@@ -184,16 +184,15 @@ def room(needs: Needs) -> Room | None:
     return Room(surely, needs.prompt_tokens // GENEROSITY + needs.completion_tokens)
 
 
-def emptied(
-    candidates: Sifted, everybody: Sifted, *, of: str = "models of the catalogue"
-) -> Refusal:
+def emptied(candidates: Sifted, everybody: Sifted, *, of: str = " of the catalogue") -> Refusal:
     """Why nobody is left of `candidates`; `everybody` are all who could ever be, sifted alike.
 
     `impossible_wish` if none of them fits, `no_candidates` if one may later; so also if nobody is known.
+    `of` is said of the models that everybody is.
     """
     if everybody.names or not everybody.steps or not everybody.steps[0].before:
         return Refusal(
-            Code.NO_CANDIDATES, f"No model can be chosen now: {_told(candidates, 'candidates')}."
+            Code.NO_CANDIDATES, f"No model can be chosen now: {_told(candidates, 'candidate', '')}."
         )
     emptying = next(step for step in everybody.steps if not step.left)
     if emptying.constraint in _OPERATORS and all(
@@ -201,12 +200,14 @@ def emptied(
     ):
         return Refusal(
             Code.NO_CANDIDATES,
-            f"No model can be chosen: the operator's rules allow none. {_told(everybody, of)}.",
+            f"No model can be chosen: the operator's rules allow none: {_told(everybody, 'model', of)}.",
         )
-    return Refusal(Code.IMPOSSIBLE_WISH, f"No model can meet this request: {_told(everybody, of)}.")
+    return Refusal(
+        Code.IMPOSSIBLE_WISH, f"No model can meet this request: {_told(everybody, 'model', of)}."
+    )
 
 
-def _told(sifted: Sifted, of: str) -> str:
+def _told(sifted: Sifted, one: str, of: str) -> str:
     """Such as "of 41 candidates, 12 were left by tee, none by max_price prompt <= 0.05"."""
     if not sifted.steps or not sifted.steps[0].before:
         return "none is known to have an active instance"
@@ -218,7 +219,8 @@ def _told(sifted: Sifted, of: str) -> str:
         )
         if not step.left:
             break
-    return f"of {sifted.steps[0].before} {of}, {', '.join(parts)}"
+    before = sifted.steps[0].before
+    return f"of {before} {one}{'' if before == 1 else 's'}{of}, {', '.join(parts)}"
 
 
 _STRUCTURED = frozenset({"structured_outputs", "structured_output"})

@@ -95,7 +95,7 @@ def parse_model(
             f"The model list names {len(names)} models; at most {max_items} are accepted.",
             param="models" if more else "model",
         )
-    known.refuse_unknown(items, param="models" if model is None else "model")
+    known.refuse_unknown(items, behind=len(items) - len(more))
     said = _said(items)
     if not single:
         return PreferenceList(names), said
@@ -162,16 +162,20 @@ class _Known:
         """Whether all of a text that holds commas is one name with its suffixes."""
         return self._exact(item.base) and all(word.lower() in SUFFIXES for word in item.suffixes)
 
-    def refuse_unknown(self, items: Iterable[_Item], *, param: str) -> None:
+    def refuse_unknown(self, items: Sequence[_Item], *, behind: int) -> None:
+        """`behind` so many of `model` come those of `models`."""
         if not self.catalog.models:
             return
-        unknown = dict.fromkeys(item.text for item in items if not self._exact(item.base))
+        exact = [self._exact(item.base) for item in items]
+        unknown = dict.fromkeys(
+            item.text for item, known in zip(items, exact, strict=True) if not known
+        )
         if unknown:
             named = ", ".join(f"'{name}'" for name in unknown)
             raise Refusal(
                 Code.UNKNOWN_MODEL,
                 f"The catalogue knows no model named {named}. GET /v1/models lists those it knows.",
-                param=param,
+                param="models" if all(exact[:behind]) else "model",
             )
 
     def _exact(self, name: str) -> bool:

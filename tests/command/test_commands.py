@@ -191,7 +191,11 @@ def test_a_router_that_does_not_explain_itself_is_said_to_be_one(
     with router(tmp_path, upstream) as closed:
         for url, settings, words in [
             (service.url, {}, "wants its ADMIN_TOKEN"),
-            (service.url, {"ADMIN_TOKEN": "another-token-of-mine"}, "wants its ADMIN_TOKEN"),
+            (
+                service.url,
+                {"ADMIN_TOKEN": "another-token-of-mine"},
+                "does not take this ADMIN_TOKEN",
+            ),
             (closed.url, {"ADMIN_TOKEN": TOKEN}, "does not explain itself"),
             (f"http://{HOST}:1", {}, "does not answer: connect"),
         ]:
@@ -226,8 +230,8 @@ def test_what_is_not_understood_is_a_matter_of_usage(
     ("words", "complaint"),
     [
         (["rank", "--models=nowhere.json", FILES[1]], "nowhere.json cannot be read"),
-        (["rank", "--models=Makefile", FILES[1]], "the models are no catalogue: bad_json"),
-        (["rank", FILES[0], "--utilization=Makefile"], "the utilization is no feed: bad_json"),
+        (["rank", "--models=Makefile", FILES[1]], "Makefile is no catalogue: bad_json"),
+        (["rank", FILES[0], "--utilization=Makefile"], "Makefile is no feed: bad_json"),
         (["explain", *FILES, "nowhere.json"], "nowhere.json cannot be read"),
     ],
 )

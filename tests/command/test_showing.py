@@ -53,7 +53,7 @@ def test_a_duration_is_in_a_unit_that_can_be_grasped(seconds: float, text: str) 
 
 
 def test_what_is_not_known_is_a_dash() -> None:
-    assert [number(None), number(0.123456)] == ["-", "0.1235"]
+    assert [number(None), number(0.123456), number(1 - 0.9 - 0.1)] == ["-", "0.1235", "0"]
 
 
 def test_candidates_have_a_line_each() -> None:
@@ -135,6 +135,10 @@ def test_what_was_wished_and_removed_is_said() -> None:
         (None, "no place: the client named its model"),
         ({"model": None, "place": "none", "weighed": None}, "no place yet"),
         ({"model": "org/x", "place": "absent", "weighed": None}, "absent (org/x)"),
+        (
+            {"model": "org/x", "place": "left", "weighed": None},
+            "left (org/x): others are wished for first",
+        ),
     ],
 )
 def test_every_kind_of_place_has_its_words(sticky: Any, text: str) -> None:

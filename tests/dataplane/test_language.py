@@ -271,7 +271,7 @@ def test_a_direct_body_is_forwarded_with_all_that_means_nothing_here(model: str,
     ("model", "members", "words"),
     [
         (f"{Y}:tee", {}, "none were left by tee"),
-        (f"{W}:tee", {}, "none were left by tee"),
+        (f"{W}:tee", {}, "of 1 model named, none were left by tee"),
         (f"{Y},{W}:tee", {}, "of 2 models named, none were left by tee"),
         (ALIAS, {"provider": {"max_price": {"prompt": 0.001}}}, "max_price prompt <= 0.001"),
         (
@@ -342,7 +342,10 @@ def test_rules_are_not_kept_by_guessing_while_there_is_no_catalogue() -> None:
         assert (body.status, body.code) == (503, "no_candidates")
     forbidding = Bench(rules=Rules(allow=("none/*",)))
     assert forbidding.refused(ALIAS).status == 503
-    assert "ALLOW_MODELS" in forbidding.refused(ALIAS).message
+    message = forbidding.refused(ALIAS).message
+    assert message.endswith(
+        "rules allow none: of 6 models of the catalogue, none were left by ALLOW_MODELS."
+    )
 
 
 def served(bench: Bench, model: str, *, seconds: float) -> None:
@@ -357,14 +360,18 @@ def served(bench: Bench, model: str, *, seconds: float) -> None:
     assert routing.called
 
 
-def test_slow_models_are_asked_late_if_that_is_wished() -> None:
+@pytest.mark.parametrize(
+    # The one whom it served so late has a place there, the other has none.
+    "client",
+    [[], [("Authorization", "Bearer another")]],
+)
+def test_slow_models_are_asked_late_if_that_is_wished(client: list[tuple[str, str]]) -> None:
     bench = Bench()
     for _again in range(3):
         served(bench, Z, seconds=4)
     bench.clock.advance(1)
     wish = {"preferred_max_latency": {"p50": 2}}
-    fields = ("Authorization", "Bearer another")
-    assert bench.ask(f"{Z},{Y},{X}", fields, provider=wish) == [Y, X, Z]
+    assert bench.ask(f"{Z},{Y},{X}", *client, provider=wish) == [Y, X, Z]
 
 
 def test_a_slow_model_that_is_put_first_by_name_stays_there() -> None:
@@ -417,6 +424,18 @@ def test_a_place_gives_way_to_a_strategy_and_to_a_wish(
     bench = Bench()
     served(bench, Y, seconds=1)
     assert bench.ask(model, provider=provider)[0] == first
+
+
+def test_a_place_is_kept_while_those_who_are_wished_for_first_rest() -> None:
+    bench = Bench()
+    served = bench.route(json.dumps({"model": f"{Y},"}).encode())
+    bench.platform.posted[-1].answer.callback(FakeResponse().send(b"data: [DONE]\n\n").end())
+    assert served.called
+    body = json.dumps({"model": f"{V},"}).encode()
+    failed = bench.route(body, ("Authorization", "Bearer another"))
+    bench.platform.posted[-1].answer.callback(FakeResponse(503).end())
+    assert failed.called
+    assert bench.ask(ALIAS, provider={"order": [V]})[0] == Y
 
 
 _REQUESTS = st.fixed_dictionaries(

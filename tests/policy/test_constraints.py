@@ -191,7 +191,7 @@ def test_what_nobody_can_meet_now_may_be_met_later() -> None:
     now = sift(("a",), constraints, lambda _name: None)
     later = emptied(now, everybody(model("b", confidential=True), constraints=constraints))
     assert later.code is Code.NO_CANDIDATES
-    assert "of 1 candidates, none were left by tee" in later.body.message
+    assert "of 1 candidate, none were left by tee" in later.body.message
     unknown = emptied(now, everybody(constraints=constraints))
     assert unknown.code is Code.NO_CANDIDATES
     nobody = emptied(Sifted(names=()), everybody(model("b"), constraints=[]))

@@ -236,6 +236,18 @@ def test_models_follow_model_or_are_the_list() -> None:
     assert (caught.value.code, caught.value.body.param) == (Code.UNKNOWN_MODEL, "models")
 
 
+@pytest.mark.parametrize(
+    ("model", "more", "param"),
+    [("org/a", "nope", "models"), ("nope", "org/a", "model"), ("nope", "nope too", "model")],
+)
+def test_an_unknown_name_is_looked_for_where_it_stands(model: str, more: str, param: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        parse_model(model, models=[more], aliases=ALIASES, catalog=CATALOG, max_items=4)
+    assert caught.value.body.param == param
+    for name in {model, more} - {"org/a"}:
+        assert f"'{name}'" in caught.value.body.message
+
+
 def test_any_number_of_colons_is_refused_at_once() -> None:
     assert refused("org/a" + ":" * 1000).code is Code.UNKNOWN_MODEL
     assert isinstance(read(":" * 1000 + ":tee" * 20, catalog=Catalog()), Direct)

@@ -39,7 +39,7 @@ REFUSED: list[tuple[bytes, int, str, str | None]] = [
     (chat(ALIAS, provider={"sort": "cost"}), 400, "invalid_wish", "provider.sort"),
     (chat(ALIAS, provider={"order": ["no/such"]}), 400, "unknown_model", "provider.order"),
     (chat(ONE, models="x"), 400, "invalid_wish", "models"),
-    (chat(ONE, models=["no/such"]), 400, "unknown_model", "model"),
+    (chat(ONE, models=["no/such"]), 400, "unknown_model", "models"),
     (chat(None, models=["no/such"]), 400, "unknown_model", "models"),
     (chat(ONE, models=[f"m{number}" for number in range(9)]), 400, "invalid_model_list", "models"),
     (chat(f"{TWO}:tee"), 400, "impossible_wish", None),
