@@ -70,8 +70,9 @@ class Planner:
             return names
         try:
             order = plan.order(moment)
-            if len(order) == len(names):
-                return order
+            # A name that was not given is one that the operator or the client may have excluded.
+            if len(order) == len(names) and (order == names or set(order) == set(names)):
+                return tuple(order)
             _log.error("the selector {name!r} did not order what it was given", name=selector)
         except Exception:  # noqa: BLE001 - whoever wrote it, no request may fail because of it
             _log.failure("the selector {name!r} failed", name=selector)
@@ -93,7 +94,8 @@ class Planner:
         if plan is None:
             return 0.0
         try:
-            return plan.disadvantage(name, rival, moment)
+            found = float(plan.disadvantage(name, rival, moment))
+            return found if math.isfinite(found) else 0.0
         except Exception:  # noqa: BLE001 - as above
             _log.failure("the selector {name!r} failed", name=selector)
         return 0.0
@@ -115,7 +117,10 @@ class Planner:
         if plan is None:
             return {}
         try:
-            return {name: dict(plan.terms(name, moment)) for name in (names if of is None else of)}
+            return {
+                name: {str(term): float(value) for term, value in plan.terms(name, moment).items()}
+                for name in (names if of is None else of)
+            }
         except Exception:  # noqa: BLE001 - as above
             _log.failure("the selector {name!r} failed", name=selector)
         return {}
