@@ -118,6 +118,8 @@ def decision(chosen: Choice, terms: Terms, label: Callable[[str], str | None]) -
     sticky = _sticky(chosen)
     if sticky is not None and sticky["model"] is not None:
         sticky["model"] = label(sticky["model"]) or OTHER
+        if (weighed := sticky["weighed"]) is not None:
+            weighed["rival"] = label(weighed["rival"]) or OTHER
     return {
         "selector": chosen.options.selector,
         "candidates": [
@@ -196,8 +198,9 @@ def _known(model: str, view: View, scores: Mapping[str, Score]) -> Account:
         else {
             "free_capacity": score.free_capacity,
             "scale_bonus": score.scale_bonus,
-            "penalty": score.penalty,
-            "score": score.total,
+            # A count near the largest number that there is, doubled, is infinite.
+            "penalty": _number(score.penalty),
+            "score": _number(score.total),
         },
         "rest": _rest(view.rests.get(model), view.now),
         "observed": _observed(model, view.moment),

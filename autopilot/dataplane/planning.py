@@ -111,7 +111,8 @@ class Planner:
         if plan is None:
             return 0.0
         try:
-            return plan.disadvantage(name, rival, moment)
+            found = float(plan.disadvantage(name, rival, moment))
+            return found if math.isfinite(found) else 0.0
         except Exception:  # noqa: BLE001 - as above
             _log.failure("the selector {name!r} failed", name=selector)
         return 0.0
@@ -133,7 +134,10 @@ class Planner:
         if plan is None:
             return {}
         try:
-            return {name: dict(plan.terms(name, moment)) for name in (names if of is None else of)}
+            return {
+                name: {str(term): float(value) for term, value in plan.terms(name, moment).items()}
+                for name in (names if of is None else of)
+            }
         except Exception:  # noqa: BLE001 - as above
             _log.failure("the selector {name!r} failed", name=selector)
         return {}

@@ -32,6 +32,10 @@ MAX_MODEL_CHARS = 1024
 MAX_MODELS = 1_000
 """Most names that are read of `models`; how many may be asked for is the operator's to say."""
 
+MAX_PROVIDER_BYTES = 256 * 1024
+"""Longest `provider`, twice as long as one with every list full: it is read once to find its end, and
+again for what it says, in which time nobody else is served."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ONCE = frozenset({"model", "models", "provider"})
 _READERS: Mapping[str, Reader] = {
@@ -66,10 +70,20 @@ class ChatBody:
 
     @property
     def provider(self) -> object:
-        """The value of the member `provider`; None if it is absent or null."""
+        """The value of the member `provider`; None if it is absent or null.
+
+        Raises:
+            Refusal: `invalid_wish` for one that is longer than `MAX_PROVIDER_BYTES`.
+        """
         if self.provider_at is None:
             return None
         start, end = self.provider_at
+        if end - start > MAX_PROVIDER_BYTES:
+            raise Refusal(
+                Code.INVALID_WISH,
+                f"The request's 'provider' is longer than {MAX_PROVIDER_BYTES} bytes.",
+                param="provider",
+            )
         return read_value(self.raw[start:end].decode(), 0)[0]
 
     def with_model(self, name: str) -> bytes:
@@ -204,10 +218,11 @@ def _checked_model(value: object) -> str:
 def _checked_models(value: object) -> tuple[str, ...]:
     if value is None:
         return ()
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        problem = "is not a list of model names"
-    elif len(value) > MAX_MODELS:
+    # Its length first: the largest body holds millions.
+    if isinstance(value, list) and len(value) > MAX_MODELS:
         problem = f"has more than {MAX_MODELS} names"
+    elif not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        problem = "is not a list of model names"
     else:
         problems = (_problem(name) for name in value)
         found = next((problem for problem in problems if problem is not None), None)

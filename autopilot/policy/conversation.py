@@ -16,6 +16,10 @@ BYTES_A_TOKEN = 3
 MAX_SESSION_CHARS = 512
 """Longest key of a session; a longer one is none."""
 
+MOST_READ = 10_000
+"""Messages, and parts of messages, that are looked at, the last ones first: a body of the largest size
+holds millions, each costs a turn of a Python loop, and meanwhile nobody else is served."""
+
 MOST_TOKENS = 1 << 40
 """Where counting ends: a body may write any number at all."""
 
@@ -77,9 +81,16 @@ def _read_messages(text: str, at: int) -> tuple[Conversation, int]:
         return Conversation(at, end), end
     images = answered = False
     inlined = since = 0
+    room = MOST_READ
     for message in reversed(messages):
+        room -= 1
+        if room < 0:
+            break
         if isinstance(message, dict):
             content = message.get("content")
+            if isinstance(content, list):
+                content = content[:room]
+                room -= len(content)
             if not answered:
                 answered = message.get("role") == "assistant"
                 since += 0 if answered else _said(content)

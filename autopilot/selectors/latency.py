@@ -88,15 +88,15 @@ def _times(timings: Timings) -> dict[str, Mean]:
 class _View:
     """What is expected of each model, for one view of timings and one trust in the feed."""
 
-    __slots__ = ("_names", "_orders", "expected", "lost", "scale", "times", "timings")
+    __slots__ = ("_names", "_orders", "expected", "lost", "measured", "scale", "times", "timings")
 
     def __init__(self, names: tuple[str, ...], expected: Expected, timings: Timings) -> None:
         self.timings = timings
         self.expected = expected
         self._names = names
         self._orders: list[tuple[str, ...] | None] = [None] * len(_IDLE)
-        measured = _times(timings)
-        seen = [measured.get(name) for name in names]
+        self.measured = _times(timings)
+        seen = [self.measured.get(name) for name in names]
         self.scale = scale = scale_of(seen, expected.values)
         self.times = [
             believed(mean, scale * value) for mean, value in zip(seen, expected.values, strict=True)
@@ -144,7 +144,7 @@ class _SoonestFirst:
             "refusing_share": outlook.refusing_at(trust),
             "scale": view.scale,
             "prior_times": view.scale * view.expected.values[index],
-            **terms_of("observed_all_sizes", _times(timings).get(name), "_times"),
+            **terms_of("observed_all_sizes", view.measured.get(name), "_times"),
             "times": view.times[index],
             "idle_seconds": _IDLE[size],
             "prior_seconds": prior,

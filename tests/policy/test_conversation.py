@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from autopilot.policy.chatbody import ChatBody, parse_body
-from autopilot.policy.conversation import MAX_SESSION_CHARS, MOST_TOKENS
+from autopilot.policy.conversation import MAX_SESSION_CHARS, MOST_READ, MOST_TOKENS
 from autopilot.policy.needs import Needs
 
 from .strategies import json_values, steady
@@ -150,6 +150,25 @@ def test_the_prefix_ends_with_the_last_answer() -> None:
         whole = len(json.dumps(history)) // 3
         assert whole <= found.prefix_tokens <= whole + 20
         assert (found.prompt_tokens >= whole + 200) is bool(since)
+
+
+@pytest.mark.parametrize("in_one_message", [False, True])
+def test_what_came_before_very_many_messages_or_parts_is_not_looked_at(
+    *, in_one_message: bool
+) -> None:
+    image = {"type": "image_url", "image_url": {"url": URL}}
+
+    def last(number: int) -> Needs:
+        filling: list[dict[str, Any]] = [{"text": "b"}] * number
+        many = [user(filling)] if in_one_message else [user("b")] * number
+        return needs(messages=[{"role": "assistant", "content": [image]}, *many])
+
+    within, beyond = last(MOST_READ - 3), last(MOST_READ + 1)
+    assert within.images
+    assert within.prefix_tokens > 0
+    assert not beyond.images
+    assert beyond.prefix_tokens == 0
+    assert beyond.prompt_tokens > within.prompt_tokens
 
 
 def test_parameters_are_those_of_sampling_that_are_set() -> None:

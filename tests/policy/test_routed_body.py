@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopilot.policy.chatbody import MAX_MODELS, ChatBody, parse_body
+from autopilot.policy.chatbody import MAX_MODELS, MAX_PROVIDER_BYTES, ChatBody, parse_body
 from autopilot.policy.errors import Code, Refusal
 
 from .strategies import json_values, model_names, spelled, steady
@@ -190,3 +190,14 @@ def test_the_provider_is_read_from_its_place(value: str) -> None:
     assert body.provider == json.loads(value)
     assert body.renamed("模型").provider == json.loads(value)
     assert parse_body(b'{"model":"a"}').provider is None
+
+
+def test_a_provider_longer_than_any_that_means_something_is_not_read_again() -> None:
+    def sent(size: int) -> ChatBody:
+        filling = "x" * (size - 2)
+        return parse_body(f'{{"model":"a","provider":"{filling}"}}'.encode())
+
+    assert sent(MAX_PROVIDER_BYTES).provider == "x" * (MAX_PROVIDER_BYTES - 2)
+    with pytest.raises(Refusal) as caught:
+        _ = sent(MAX_PROVIDER_BYTES + 1).provider
+    assert (caught.value.code, caught.value.body.param) == (Code.INVALID_WISH, "provider")

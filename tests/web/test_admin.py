@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from autopilot.interfaces import ISelector
+from autopilot.policy.catalog import parse_utilization
 from autopilot.policy.picture import Picture
+from autopilot.policy.ranking import rank
 from autopilot.policy.rules import Rules
 from autopilot.selectors.capacity import Capacity
 from autopilot.testing import AlphabeticSelector, FakeResponse, picture_of
@@ -179,6 +181,27 @@ class TestCandidates:
             account = told(asked(bench, "GET", CANDIDATES))
             assert (account["ready"], account["not_ready"]) == (False, "stale_snapshot")
 
+    @pytest.mark.parametrize("ratio", [0.0, 1e308])
+    def test_figures_that_no_chute_can_have_are_still_told(self, ratio: float) -> None:
+        feed = [
+            {
+                "name": "org/one",
+                "active_instance_count": 1.7e308,
+                "utilization_5m": 1e308,
+                "rate_limit_ratio_5m": ratio,
+            }
+        ]
+        utilization = parse_utilization(json.dumps(feed).encode()).utilization
+        catalog = picture_of("org/one").catalog
+        picture = Picture(
+            catalog=catalog, utilization=utilization, candidates=rank(utilization, catalog)
+        )
+        with Bench(admin="", picture=picture) as bench:
+            (candidate,) = told(asked(bench, "GET", CANDIDATES))["candidates"]
+            assert candidate["contract"]["free_capacity"] == 0.0
+            assert candidate["contract"]["penalty"] == (None if ratio else 0.0)
+            assert candidate["contract"]["score"] == (None if ratio else 0.0)
+
     def test_it_shows_what_this_process_has_learned(self) -> None:
         with Bench(FakeResponse(503).end(), None, admin="") as bench:
             bench.client().ask(ALIAS)
@@ -347,6 +370,16 @@ class TestDecisions:
                 text = json.dumps(decided(bench, request_id))
                 assert "other" in text
                 assert [word for word in [*secrets, "marked"] if word in text] == []
+
+    def test_a_rival_that_only_the_client_knows_is_other(self) -> None:
+        served = FakeResponse().send(b"answer").end()
+        with Bench(served, admin="", picture=Picture(), selectors=SELECTORS) as bench:
+            bench.call(post(chat("marked-two, marked-one")))
+            fields = [("X-Request-ID", "one"), ("X-Chutes-Autopilot-Selector", "alphabetic")]
+            bench.client().ask("marked-two, marked-one", fields).hang_up()
+            decision = decided(bench, "one")
+            assert decision["sticky"]["weighed"]["rival"] == "other"
+            assert "marked" not in json.dumps(decision)
 
     def test_nothing_is_kept_where_nobody_may_ask(self) -> None:
         with Bench(FakeResponse().send(b"answer").end()) as bench:
