@@ -73,7 +73,8 @@ class ChatBody:
         """The value of the member `provider`; None if it is absent or null.
 
         Raises:
-            Refusal: `invalid_wish` for one that is longer than `MAX_PROVIDER_BYTES`.
+            Refusal: `invalid_wish` for one that is longer than `MAX_PROVIDER_BYTES`, or says something
+                twice.
         """
         if self.provider_at is None:
             return None
@@ -84,7 +85,7 @@ class ChatBody:
                 f"The request's 'provider' is longer than {MAX_PROVIDER_BYTES} bytes.",
                 param="provider",
             )
-        return read_value(self.raw[start:end].decode(), 0)[0]
+        return json.loads(self.raw[start:end], parse_int=float, object_pairs_hook=_said_once)
 
     def with_model(self, name: str) -> bytes:
         """`raw` with `name` as its model, without `cuts`, and every other byte as it was."""
@@ -162,6 +163,18 @@ def parse_body(raw: bytes) -> ChatBody:
         cuts=tuple(spans[1 : 1 + len(cut)]),
         provider_at=spans[-1] if said else None,
     )
+
+
+def _said_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of the provider. Of two members of one name the first would be a wish that is ignored."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise Refusal(
+            Code.INVALID_WISH,
+            "The request's 'provider' says something twice: one of its members is repeated.",
+            param="provider",
+        )
+    return members
 
 
 def _read(raw: bytes) -> tuple[str, Members | None]:

@@ -192,6 +192,22 @@ def test_the_provider_is_read_from_its_place(value: str) -> None:
     assert parse_body(b'{"model":"a"}').provider is None
 
 
+def test_a_provider_may_hold_a_number_of_any_length() -> None:
+    digits = "9" * 5_000
+    body = parse_body(f'{{"model":"a,b","provider":{{"only":{digits}}}}}'.encode())
+    assert body.provider == {"only": float("inf")}
+
+
+@pytest.mark.parametrize(
+    "value", ['{"only": ["a"], "only": ["b"]}', '{"max_price": {"prompt": 1, "prompt": 2}}']
+)
+def test_a_provider_that_says_something_twice_is_refused(value: str) -> None:
+    body = parse_body(b'{"model": "m,n", "provider": %s}' % value.encode())
+    with pytest.raises(Refusal) as caught:
+        _ = body.provider
+    assert (caught.value.body.code, caught.value.body.param) == ("invalid_wish", "provider")
+
+
 def test_a_provider_longer_than_any_that_means_something_is_not_read_again() -> None:
     def sent(size: int) -> ChatBody:
         filling = "x" * (size - 2)
