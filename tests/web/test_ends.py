@@ -17,10 +17,10 @@ OLD = "1.0"
 class Broken:
     """A metric that cannot be written."""
 
-    def labels(self, **_labels: str) -> "Broken":
+    def labels(self, *_value: object, **_labels: str) -> "Broken":
         raise RuntimeError("a metric failed")
 
-    inc = dec = observe = labels
+    inc = dec = observe = __getitem__ = labels
 
 
 def broken_metric(monkeypatch: pytest.MonkeyPatch, metrics: Metrics, name: str) -> None:
