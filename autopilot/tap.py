@@ -45,7 +45,7 @@ def makeService(_options: Options) -> IService:
     """
     from twisted.internet import reactor  # noqa: PLC0415 - importing it installs it
 
-    from autopilot.selectors.finding import UnknownSelectorError, find_selectors  # noqa: PLC0415
+    from autopilot.selectors.finding import SelectorError, find_selectors  # noqa: PLC0415
 
     faults: list[str] = []
     settings: Settings | None = None
@@ -58,7 +58,7 @@ def makeService(_options: Options) -> IService:
         names = error.accepted["selector"], error.accepted["shadow_selector"]
     try:
         selectors = find_selectors(*names)
-    except UnknownSelectorError as error:
+    except SelectorError as error:
         faults.append(str(error))
     if settings is None or selectors is None:
         raise SystemExit("autopilot: " + "\n".join(faults))

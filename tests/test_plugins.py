@@ -18,7 +18,7 @@ from autopilot import __version__, tap
 from autopilot.interfaces import ISelector
 from autopilot.selectors import finding
 from autopilot.selectors.capacity import Capacity
-from autopilot.selectors.finding import UnknownSelectorError, find_selectors
+from autopilot.selectors.finding import SelectorError, UnknownSelectorError, find_selectors
 from autopilot.service import AutopilotService
 from autopilot.setting_table import SPECS
 from autopilot.testing import AlphabeticSelector
@@ -76,6 +76,19 @@ def test_an_unknown_selector_is_refused_with_the_list_of_those_found(
     assert repr(name) in str(caught.value)
     assert str(caught.value).endswith("the selectors found are: alphabetic, capacity")
     assert find_selectors("alphabetic").keys() == {"alphabetic", "capacity"}
+
+
+def test_two_selectors_of_one_name_are_refused_and_both_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Capital(AlphabeticSelector):
+        name = "Capacity"
+
+    monkeypatch.setattr(finding, "getPlugins", lambda _interface: [Capacity(), Capital()])
+    with pytest.raises(SelectorError) as caught:
+        find_selectors("capacity")
+    assert "autopilot.selectors.capacity.Capacity and " in str(caught.value)
+    assert "Capital" in str(caught.value)
 
 
 def test_where_no_selector_is_installed_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

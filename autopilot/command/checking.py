@@ -27,7 +27,7 @@ from autopilot.policy.failover import Outcome
 from autopilot.policy.picture import Picture
 from autopilot.policy.rules import Rules
 from autopilot.routing import rules_of
-from autopilot.selectors.finding import UnknownSelectorError, find_selectors
+from autopilot.selectors.finding import SelectorError, find_selectors
 from autopilot.settings import Settings, SettingsError, load
 from autopilot.trust_store import trust_store_problem
 
@@ -105,8 +105,8 @@ def check_settings(
         selectors = find_selectors(*names)
         found = ", ".join(sorted(selectors))
         checks.append(Check(name="selector", ok=True, seen=f"{names[0]}; found are {found}"))
-    except UnknownSelectorError as error:
-        advice = "install the package that has it, or name another"
+    except SelectorError as error:
+        advice = "install the package that has it, name another, or remove what is there twice"
         checks.append(Check(name="selector", ok=False, seen=str(error), advice=advice))
     return checks, settings, selectors
 

@@ -90,6 +90,7 @@ def test_a_model_that_failed_here_lately_is_no_bargain_and_draws_nobody_back() -
     assert plan.disadvantage("dear", "full", seldom) == pytest.approx(0.9)
     assert plan.order(often) == ("dear", "full")
     assert plan.disadvantage("dear", "full", often) == 0.0
+    assert plan.disadvantage("full", "dear", often) == 1.0
     assert plan.terms("full", often)["failing_share"] == pytest.approx(0.8 * 4 / 5)
     assert plan.order(moment()) == ("full", "dear")
 
