@@ -100,8 +100,13 @@ def strain(chute: Chute | None) -> float:
         return 1.0
     found = score(chute)
     instances = chute.active_instance_count
-    taken = 1.0 - found.free_capacity / instances
-    return max(min((taken - _EASY) / (1.0 - _EASY), 1.0), min(found.penalty / instances, 1.0), 0.0)
+    refusing = min(found.penalty / instances, 1.0)
+    return max(strain_of(1.0 - found.free_capacity / instances), refusing)
+
+
+def strain_of(taken: float) -> float:
+    """How near to refusing it is to have a share of `taken`: half is no strain, all is the whole."""
+    return max(min((taken - _EASY) / (1.0 - _EASY), 1.0), 0.0)
 
 
 def _first(*values: float | None) -> float:

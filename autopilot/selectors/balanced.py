@@ -34,6 +34,7 @@ from zope.interface import implementer
 
 from autopilot.interfaces import IPlan, ISelector
 from autopilot.policy.outlook import Outlook, trust_in
+from autopilot.policy.ranking import strain_of
 from autopilot.policy.scene import Moment, Scene
 from autopilot.policy.timings import Timings
 
@@ -113,9 +114,24 @@ class _SharedOut:
         }
 
     def disadvantage(self, name: str, rival: str, moment: Moment) -> float:
-        """See `IPlan`: how much more of the model is taken, refuses or fails, own requests included."""
+        """See `IPlan`: how much more of the model is taken, refuses or fails, own requests included.
+
+        But no more than how much nearer to refusing it is: nobody gains by moving from a model of which
+        half is taken to an idle one.
+        """
         view = self._view(moment)
-        return max(self._taken(name, view, moment) - self._taken(rival, view, moment), 0.0)
+        more = self._taken(name, view, moment) - self._taken(rival, view, moment)
+        nearer = self._strain(name, moment) - self._strain(rival, moment)
+        return max(min(more, nearer), 0.0)
+
+    def _strain(self, name: str, moment: Moment) -> float:
+        outlook = self._outlooks[name]
+        if not outlook.instances:
+            return 1.0
+        room = outlook.room_at(trust_in(moment.feed_age))
+        room -= moment.in_flight.get(name, 0) / SLOTS / outlook.instances
+        failing = 1.0 - self._answering_of(moment.timings).get(name, 1.0)
+        return max(strain_of(1.0 - room), failing)
 
     def _taken(self, name: str, view: _View, moment: Moment) -> float:
         instances = self._outlooks[name].instances

@@ -124,10 +124,25 @@ def test_the_terms_add_up_to_what_is_left_by_the_formula_of_the_docstring() -> N
     assert terms["left_instances"] == pytest.approx(8 * 0.3 - 10 / SLOTS)
 
 
-def test_the_disadvantage_is_how_much_more_of_it_is_taken_and_not_how_much_smaller_it_is() -> None:
-    scene = scene_of(chute("org/a", 40, busy=0.5), chute("org/b", 2, busy=0.2))
-    plan, found = Balanced().plan(scene), Moment(feed_age=0.0, in_flight={"org/b": 2})
-    assert plan.disadvantage("org/a", "org/b", found) == pytest.approx(0.5 - (0.2 + 0.1 / 2))
+@pytest.mark.parametrize(
+    ("busy", "in_flight", "disadvantage"),
+    [
+        # Half is taken: that is no reason to go anywhere.
+        (0.5, 0, 0.0),
+        # As near to refusing as (taken - 0.7) / 0.3 says, own requests included.
+        (0.76, 0, 0.2),
+        (0.6, 16, 1 / 3),
+        # Of a full one 0.8 are counted as taken, to 0.2 of the rival.
+        (1.0, 0, 0.6),
+        (1.0, 64, 0.8),
+    ],
+)
+def test_the_disadvantage_is_how_much_nearer_to_refusing_it_is_and_not_how_small_or_busy(
+    busy: float, in_flight: int, disadvantage: float
+) -> None:
+    scene = scene_of(chute("org/a", 4, busy=busy), chute("org/b", 40, busy=0.2))
+    plan, found = Balanced().plan(scene), Moment(feed_age=0.0, in_flight={"org/a": in_flight})
+    assert plan.disadvantage("org/a", "org/b", found) == pytest.approx(disadvantage)
     assert plan.disadvantage("org/b", "org/a", found) == 0.0
 
 
