@@ -20,6 +20,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def what_stays() -> Iterator[None]:
+    """The same of what outlives a module's tests: else the last ones would look at it all, each anew."""
+    yield
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def lost_errors() -> Iterator[list[Failure]]:
     """The failures logged as critical in this test; one that expects them clears the list."""
