@@ -5,12 +5,11 @@ Models appear as catalogue ids, or as `other`: a name that only the client knows
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import wraps
-from typing import ParamSpec
 
 from twisted.logger import Logger
 
 from autopilot.dataplane.account import Account
+from autopilot.dataplane.counting import never_raises
 from autopilot.dataplane.decisions import Decisions
 from autopilot.interfaces import Seconds
 from autopilot.labels import OTHER, Mode, Phase
@@ -33,9 +32,6 @@ Label = Callable[[str], str | None]
 """The catalogue id behind a model's name, or None."""
 
 
-P = ParamSpec("P")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
     """One attempt as the log shows it."""
@@ -44,19 +40,6 @@ class AttemptRecord:
     outcome: Outcome
     seconds: float
     rest: float | None
-
-
-def _never_raises(method: Callable[P, None]) -> Callable[P, None]:
-    """Counting must not cost an answer: what goes wrong in it is logged, and that is all."""
-
-    @wraps(method)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            method(*args, **kwargs)
-        except Exception:  # noqa: BLE001 - whatever it is, the client has nothing to do with it
-            _log.failure("journal failed")
-
-    return guarded
 
 
 class Journal:
@@ -94,7 +77,7 @@ class Journal:
         self._bytes = 0
         metrics.in_progress.inc()
 
-    @_never_raises
+    @never_raises
     def chosen(self, candidates: Sequence[str], place: Place | None) -> None:
         """`candidates` are to be asked; `place` is what became of the client's, if it may have one."""
         self._candidates = len(candidates)
@@ -107,12 +90,12 @@ class Journal:
         """Whether anybody may ask for this story later."""
         return self._decisions is not None
 
-    @_never_raises
+    @never_raises
     def decided(self, decision: Callable[[], Account]) -> None:
         """What was chosen, for who asks later; see `autopilot.dataplane.account`."""
         self._decision = decision()
 
-    @_never_raises
+    @never_raises
     def attempted(
         self,
         model: str,
@@ -137,17 +120,17 @@ class Journal:
         if outcome in ORIGIN_OUTCOMES:
             self._metrics.origin_failures.labels(reason=outcome.value).inc()
 
-    @_never_raises
+    @never_raises
     def failed_over(self, outcome: Outcome) -> None:
         """The next candidate is tried because of `outcome`."""
         self._metrics.failovers.labels(reason=outcome.value).inc()
 
-    @_never_raises
+    @never_raises
     def client_left(self, phase: Phase) -> None:
         """The client went away while it was waiting for `phase`."""
         self._metrics.clients_gone.labels(phase=phase.value).inc()
 
-    @_never_raises
+    @never_raises
     def began(self, model: str, status: int, *, success: bool) -> None:
         """The client is being sent the answer of `model`."""
         self._status = status
@@ -156,7 +139,7 @@ class Journal:
             self._metrics.selected(self.mode, self._selected)
         self._metrics.first_byte[self.mode].observe(self._clock() - self._started)
 
-    @_never_raises
+    @never_raises
     def ended(self, end: End, sent: int) -> None:
         """That answer ended after `sent` bytes of body."""
         self._end = end
@@ -186,7 +169,7 @@ class Journal:
         self._status = status
         self._code = code
 
-    @_never_raises
+    @never_raises
     def close(self) -> None:
         """Count and log the exchange. Without a status the client left before it could get one."""
         duration = self._clock() - self._started

@@ -4,6 +4,7 @@ Nothing of what it says is done. It costs a request what an order costs.
 """
 
 from autopilot.dataplane.choosing import Choice
+from autopilot.dataplane.counting import never_raises
 from autopilot.dataplane.learning import Learned
 from autopilot.dataplane.planning import Planner
 from autopilot.interfaces import Seconds
@@ -30,6 +31,7 @@ class Shadowing:
         self._fates = Fates(self._told)
         learned.on_attempt = self._heard
 
+    @never_raises
     def compare(self, choice: Choice) -> None:
         """Ask the other strategy whom it would have asked first."""
         options = choice.options
@@ -52,6 +54,7 @@ class Shadowing:
     def _told(self, side: Side, fate: Fate, number: int) -> None:
         self._metrics.shadow_fates.labels(side=side.value, fate=fate.value).inc(number)
 
+    @never_raises
     def _heard(self, model: str, seconds: float | None, *, failed: bool) -> None:
         fate = Fate.FAILURE if failed else Fate.SUCCESS
         for side, number in self._fates.heard(model, fate, now=self._now()).items():

@@ -88,7 +88,7 @@ class Bench:
         self.platform = Platform()
         self.downstream = FakeDownstream()
         self._registry = CollectorRegistry()
-        self._metrics = Metrics(self._registry)
+        self.metrics = Metrics(self._registry)
         self.rests = RestTable()
         self._router = router_over(
             cast("IUpstream", self.platform),
@@ -101,7 +101,7 @@ class Bench:
             rests=self.rests,
             selectors=selectors,
             default=default,
-            shadow=shadow and (shadow, self._metrics),
+            shadow=shadow and (shadow, self.metrics),
         )
 
     def ask(
@@ -151,7 +151,7 @@ class Bench:
             request_id=b"r",
             address="192.0.2.1",
         )
-        journal = Journal(request_id="r", metrics=self._metrics, clock=self.clock.seconds)
+        journal = Journal(request_id="r", metrics=self.metrics, clock=self.clock.seconds)
         routing = self._router.route(incoming, cast("IDownstream", self.downstream), journal)
         return Deferred.fromCoroutine(routing)
 

@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+import pytest
+from twisted.python.failure import Failure
+
 from autopilot.interfaces import ISelector
 from autopilot.policy.catalog import Catalog
 from autopilot.policy.rest import MAX_REST, Cause
@@ -10,6 +13,7 @@ from autopilot.policy.traits import UNKNOWN, Traits
 from autopilot.selectors.capacity import Capacity
 from autopilot.selectors.cost import Cost
 from autopilot.testing import AlphabeticSelector, FixedPicture, picture_of
+from tests.web.test_ends import broken_metric
 
 from .test_router import ALIAS, Bench
 
@@ -122,3 +126,15 @@ def test_without_a_name_nothing_is_compared() -> None:
     bench = bench_of("b", "a", shadow=None)
     bench.ask(ALIAS)
     assert choices(bench) == (0, 0)
+
+
+@pytest.mark.parametrize("name", ["shadow_choices", "shadow_fates", "shadow_seconds"])
+def test_what_cannot_be_counted_costs_no_answer(
+    name: str, monkeypatch: pytest.MonkeyPatch, lost_errors: list[Failure]
+) -> None:
+    bench = bench_of("b", "a")
+    broken_metric(monkeypatch, bench.metrics, name)
+    assert bench.ask(ALIAS) == ["b"]
+    assert bench.downstream.status == 200
+    assert {failure.type for failure in lost_errors} == {RuntimeError}
+    lost_errors.clear()
